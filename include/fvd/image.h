@@ -1,0 +1,206 @@
+// Image: one FVD image file (or block device), its writable current-state and its tree of snapshots.
+//
+// This is the whole engine behind a mount, usable without one. Offsets and lengths are bytes.
+//
+// Threads: every method may be called from any thread at any time, except create/open/close/destruction.
+// Reads and writes run in parallel; operations on snapshots are serialised among themselves and stop writers
+// only for the moment of the cut (memory speed over the lookup table, no I/O).
+//
+// Durability, in one sentence each:
+//   process death  - what write() returned survives but for at most the last commit interval (default 0.5 s);
+//   power loss     - what was written before the last successful flush() survives; each 512-byte sector written since
+//                    then reads as its old or its new content; a snapshot operation that returned success has
+//                    happened, one that did not return has happened wholly or not at all.
+#ifndef FVD_IMAGE_H_
+#define FVD_IMAGE_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fvd/status.h"
+
+namespace fvd {
+
+class File;  // src/io/file.h: the seam where tests put a failing disk under an image
+
+// Number of a snapshot within its image; never reused. 0 means "none".
+using SnapshotId = std::uint32_t;
+
+inline constexpr std::uint32_t kDefaultChunkSize = 1U << 20;
+inline constexpr std::uint32_t kDefaultBlockSize = 4096;
+inline constexpr std::uint64_t kSectorSize = 512;
+inline constexpr std::size_t kMaxSnapshots = 65535;
+inline constexpr std::size_t kMaxNameBytes = 255;
+inline constexpr std::size_t kMaxDescriptionBytes = 4096;
+
+struct CreateOptions {
+  std::uint64_t virtual_size = 0;                // bytes; rounded up to 512; 512 B to 64 TiB; 0 with a base = its size
+  std::uint32_t chunk_size = kDefaultChunkSize;  // bytes; power of two, 64 KiB to 64 MiB
+  std::uint32_t block_size = kDefaultBlockSize;  // bytes; power of two, 512 to chunk_size, at most 16,384 per chunk
+  bool overwrite = false;                        // replace an existing file or a block device's content
+  std::string base_path;                         // base image; "" = none
+  std::string base_format;                       // "raw" or ""
+};
+
+struct OpenOptions {
+  bool read_only = false;
+  bool force_share = false;  // read-only only: open although another process writes the image
+  // Mappings not yet durable are committed this often without flush(); 0 = only by flush() and close().
+  std::chrono::milliseconds commit_interval{500};
+  // Partial chunks of the current-state are completed in the background after this long without requests; 0 = never.
+  std::chrono::milliseconds completion_idle{10000};
+};
+
+struct SnapshotInfo {
+  SnapshotId id = 0;
+  SnapshotId parent = 0;  // 0 = root of a tree
+  std::string name;
+  std::string description;
+  std::int64_t created_seconds = 0;  // since 1970-01-01 UTC
+  std::uint32_t created_nanoseconds = 0;
+  std::uint64_t virtual_size = 0;
+  std::uint64_t allocated = 0;  // bytes of the image that this state reaches; never more than the host allocated
+  bool held = false;
+};
+
+struct ImageInfo {
+  std::string path;
+  std::string uuid;  // 8-4-4-4-12 hex
+  std::uint32_t format_version = 2;
+  std::uint32_t chunk_size = 0;
+  std::uint32_t block_size = 0;
+  std::uint64_t virtual_size = 0;     // of current-state
+  SnapshotId parent = 0;              // of current-state
+  std::uint64_t allocated = 0;        // bytes that current-state reaches
+  std::uint64_t file_size = 0;        // apparent size of the image
+  std::uint64_t host_allocated = 0;   // bytes that the host has allocated to it (st_blocks)
+  std::uint64_t chunks_total = 0;     // physical chunks the file has room for
+  std::uint64_t chunks_used = 0;      // of which in use, as data or metadata
+  std::uint64_t partial_chunks = 0;   // of current-state
+  std::uint64_t journal_size = 0;     // bytes, both halves
+  bool was_clean = true;              // closed cleanly before this open
+  bool read_only = false;
+  bool is_block_device = false;
+  std::string error;                  // why the image turned read-only; "" while all is well
+  std::vector<std::string> features;  // names of the feature bits that are set
+  std::string base_path;              // "" = no base image
+  std::string base_format;
+  std::uint64_t base_size = 0;
+};
+
+// One counter or gauge of Image::metrics().
+struct Metric {
+  std::string name;    // Prometheus name, for example fvd_refcount_read_bytes_total
+  std::string help;
+  std::string labels;  // "" or for example structure="journal"
+  bool counter = true;
+  std::uint64_t value = 0;
+};
+
+// A run of bytes of a state with one answer to "is there data?".
+struct Extent {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  bool data = false;  // false = reads as zeros without being allocated
+};
+
+// A disk state that can be read: a snapshot, or the current-state. Thread-safe.
+class StateReader {
+ public:
+  virtual ~StateReader() = default;
+  [[nodiscard]] virtual std::uint64_t virtual_size() const = 0;
+  // Fills `out` from `offset`. Returns the bytes read: fewer than asked only at the end of the disk, 0 past it.
+  virtual Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) = 0;
+  // The extent that starts at `offset`, as long as one lookup can tell (callers join neighbours), cut at the end of the
+  // disk. kInvalid at or past the end.
+  virtual Result<Extent> extent(std::uint64_t offset) = 0;
+  // First offset >= `offset` that holds data (or is a hole); the end of the disk counts as a hole.
+  // kNotFound when there is none.
+  Result<std::uint64_t> seek_data(std::uint64_t offset);
+  Result<std::uint64_t> seek_hole(std::uint64_t offset);
+};
+
+class Image : public StateReader {
+ public:
+  // Makes a new image at `path`. Fails with kExists where a file is (unless options.overwrite) and leaves it untouched;
+  // a file that was made but could not be finished is removed. On success the image is on stable storage.
+  static Status create(const std::string& path, const CreateOptions& options);
+  // Opens an image; recovers it first if it was not closed cleanly (replays the journal, no repair step, nothing
+  // written until something changes). kLocked when another process has it open; kCorrupt or kUnsupported with the
+  // reason when it cannot be trusted or served. The image is locked against other opens until close() or destruction.
+  static Result<std::unique_ptr<Image>> open(const std::string& path, const OpenOptions& options);
+  // As above on files of the caller's, for tests; the image owns the file. No locking.
+  static Status create_on(File& file, const CreateOptions& options);
+  static Result<std::unique_ptr<Image>> open_on(std::unique_ptr<File> file, const OpenOptions& options);
+
+  ~Image() override = default;  // closes as close() does and drops its Status
+  Image(const Image&) = delete;
+  Image& operator=(const Image&) = delete;
+
+  // Commits everything, writes a checkpoint and marks the image clean; further calls but destruction are not allowed.
+  // On failure nothing acknowledged as durable is lost and the next open recovers.
+  virtual Status close() = 0;
+
+  // --- current-state ---------------------------------------------------------------------------------------------
+  // Writes `data` at `offset`. kNoSpace when offset is at or past the end of the disk; returns the bytes written, fewer
+  // than given only at the end. On failure any prefix of the range may have been written. Visible to read() at once.
+  virtual Result<std::size_t> write(std::uint64_t offset, std::span<const std::byte> data) = 0;
+  // Makes every write that had returned before the call durable. Concurrent calls share one commit.
+  virtual Status flush() = 0;
+  // The range reads as zeros afterwards; whole chunks are given back, the rest is zeroed. Clipped at the end of the
+  // disk. Durable after flush(), like a write.
+  virtual Status discard(std::uint64_t offset, std::uint64_t length) = 0;
+  // Allocates chunks for the parts of the range that have none and reserves host space for them.
+  virtual Status preallocate(std::uint64_t offset, std::uint64_t length) = 0;
+  // Sets the virtual size (a multiple of 512, else kInvalid). Growing adds zeros. Shrinking gives up what is cut off
+  // and is kNotPermitted unless `allow_shrink`. Durable when it returns.
+  virtual Status resize(std::uint64_t new_size, bool allow_shrink) = 0;
+  // Copies [src_offset, +length) of snapshot `source` (0 = current-state) over current-state at dst_offset, sharing chunks
+  // instead of copying where both lie alike in their chunks and a snapshot holds them. Returns the bytes copied, cut
+  // at the end of either disk. kInvalid when ranges of one state overlap.
+  virtual Result<std::uint64_t> copy_range(SnapshotId source, std::uint64_t src_offset, std::uint64_t dst_offset,
+                                           std::uint64_t length) = 0;
+
+  // --- snapshots: all durable and all-or-nothing when they return -------------------------------------------------
+  // Takes a snapshot of current-state: holds every write that returned before the call. kExists, kInvalid (empty name,
+  // '/', control characters, not UTF-8, ".", "..", "current-state"; the last is kExists), kNameTooLong, kTooMany, kNoSpace.
+  virtual Result<SnapshotId> snapshot_create(std::string_view name, std::string_view description = {}) = 0;
+  // Makes current-state a copy of the snapshot and its child; what current-state held since its last snapshot is given
+  // up. The caller sees to it that nobody relies on the old content (writes in flight land before or are given up).
+  virtual Status snapshot_goto(std::string_view name) = 0;
+  virtual Status snapshot_rename(std::string_view name, std::string_view new_name) = 0;
+  // Deletes; children become children of its parent. kBusy while it is held or a reader of it is open.
+  virtual Status snapshot_delete(std::string_view name) = 0;
+  virtual Status snapshot_set_description(std::string_view name, std::string_view description) = 0;
+  virtual Status snapshot_set_hold(std::string_view name, bool hold) = 0;
+
+  [[nodiscard]] virtual std::vector<SnapshotInfo> snapshots() const = 0;  // in order of creation
+  [[nodiscard]] virtual std::optional<SnapshotInfo> find_snapshot(std::string_view name) const = 0;
+  [[nodiscard]] virtual std::optional<SnapshotInfo> find_snapshot(SnapshotId id) const = 0;
+  [[nodiscard]] virtual SnapshotId current_parent() const = 0;
+  // Opens a snapshot for reading; deletion answers kBusy until the reader is gone. The reader must not outlive the image.
+  virtual Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) = 0;
+  // Bytes of chunks that only this snapshot reaches: what deleting it would free. Reads the reference counts.
+  virtual Result<std::uint64_t> snapshot_exclusive(SnapshotId id) = 0;
+
+  // --- about it -----------------------------------------------------------------------------------------------------
+  [[nodiscard]] virtual ImageInfo info() const = 0;
+  [[nodiscard]] virtual std::uint64_t allocated() const = 0;  // cheap info().allocated
+  [[nodiscard]] virtual bool read_only() const = 0;           // opened so, or turned so by a failure
+  [[nodiscard]] virtual std::vector<Metric> metrics() const = 0;
+
+ protected:
+  Image() = default;
+};
+
+}  // namespace fvd
+
+#endif  // FVD_IMAGE_H_

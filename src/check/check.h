@@ -1,0 +1,44 @@
+// check: an independent reader of an image that verifies every structure and count.
+//
+// It uses io and format only and shares no code with the engine, so that it can be the engine's oracle. It collects all
+// damage it can find before it reports; it never trusts a number before it has checked it, and never writes.
+#ifndef FVD_CHECK_CHECK_H_
+#define FVD_CHECK_CHECK_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fvd/status.h"
+
+namespace fvd {
+
+class File;
+
+struct CheckFinding {
+  enum class Kind : std::uint8_t { kCorruption, kLeak };
+  Kind kind = Kind::kCorruption;
+  std::string structure;  // "header", "superblock", "journal", "table", "directory", "refcounts", "data"
+  std::string message;    // one line: what is wrong, with numbers
+};
+
+struct CheckReport {
+  std::vector<CheckFinding> findings;  // at most 1,000 are kept
+  std::uint64_t corruptions = 0;       // counted beyond the limit too
+  std::uint64_t leaks = 0;             // reference counts that are too high, and chunks counted that nothing reaches
+  std::uint64_t chunks_total = 0;
+  std::uint64_t chunks_used = 0;       // reached by a state or a structure
+  std::uint64_t snapshots = 0;
+  std::uint64_t journal_records = 0;   // replayed in memory
+  bool clean = false;                  // the superblock says that it was closed cleanly
+  // As `qemu-img check`: 0 consistent, 2 corrupt, 3 leaked space only.
+  [[nodiscard]] int exit_status() const { return corruptions != 0 ? 2 : leaks != 0 ? 3 : 0; }
+};
+
+// Checks the image in `file`. An error Status means "could not check" (host I/O error, not an FVD image at all);
+// damage is reported in the report, never as a Status. Single-threaded; memory: about 8 bytes a physical chunk.
+Result<CheckReport> check_image(File& file);
+
+}  // namespace fvd
+
+#endif  // FVD_CHECK_CHECK_H_

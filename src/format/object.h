@@ -1,0 +1,28 @@
+// What all immutable metadata objects (table, snapshot directory, reference counts) have in common: 64 bytes of header
+// whose first 24 are magic, length and CRC32C of the bytes from 20 to the end.
+#ifndef FVD_FORMAT_OBJECT_H_
+#define FVD_FORMAT_OBJECT_H_
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "format/layout.h"
+
+namespace fvd::format {
+
+inline constexpr std::size_t kObjectHeader = 64;
+inline constexpr std::size_t kCrcStart = 20;  // the CRC covers [20, length)
+
+inline constexpr std::string_view kTableMagic = "FVDTABLE";
+inline constexpr std::string_view kDirectoryMagic = "FVDSNAPS";
+inline constexpr std::string_view kRefcountMagic = "FVDREFCT";
+
+// Writes magic, length (= object.size()) and, last, the CRC into a finished object; returns the CRC.
+std::uint32_t seal_object(std::span<std::byte> object, std::string_view magic);
+// kCorrupt unless magic, length and CRC are right and equal those of `ref`.
+Status verify_object(std::span<const std::byte> object, std::string_view magic, const ObjectRef& ref);
+
+}  // namespace fvd::format
+
+#endif  // FVD_FORMAT_OBJECT_H_

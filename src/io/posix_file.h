@@ -1,0 +1,62 @@
+// PosixFile: a File on a regular file or block device of the host.
+#ifndef FVD_IO_POSIX_FILE_H_
+#define FVD_IO_POSIX_FILE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "fvd/status.h"
+#include "io/file.h"
+
+namespace fvd {
+
+enum class LockMode : std::uint8_t { kNone, kShared, kExclusive };
+
+struct PosixFileOptions {
+  bool read_only = false;
+  LockMode lock = LockMode::kNone;  // OFD lock over the whole file, held until destruction; kLocked when refused
+  bool create = false;              // make a new file (mode 0644 less umask); kExists when there is one
+  bool create_or_reuse = false;     // make one, or open what is there without changing it yet
+};
+
+class PosixFile final : public File {
+ public:
+  // Opens a regular file or a block device (with O_EXCL, so that a mounted device is refused); anything else is
+  // kUnsupported. The caller's own O_DIRECT or O_TRUNC never reach it.
+  static Result<std::unique_ptr<PosixFile>> open(const std::string& path, const PosixFileOptions& options);
+  ~PosixFile() override;
+  PosixFile(const PosixFile&) = delete;
+  PosixFile& operator=(const PosixFile&) = delete;
+
+  Status read(std::uint64_t offset, std::span<std::byte> out) override;
+  Status write(std::uint64_t offset, std::span<const std::byte> data) override;
+  Status sync() override;
+  Status zero(std::uint64_t offset, std::uint64_t length) override;
+  Status reserve(std::uint64_t offset, std::uint64_t length) override;
+  Status truncate(std::uint64_t size) override;
+  [[nodiscard]] Result<std::uint64_t> size() const override;
+  [[nodiscard]] Result<std::uint64_t> allocated() const override;
+  Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override;
+  Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) override;
+  [[nodiscard]] bool is_block_device() const override { return block_device_; }
+  [[nodiscard]] const std::string& path() const override { return path_; }
+
+ private:
+  PosixFile(int fd, std::string path, bool block_device)
+      : fd_(fd), path_(std::move(path)), block_device_(block_device) {}
+  Status error(const char* operation) const;  // from errno
+
+  const int fd_;
+  const std::string path_;
+  const bool block_device_;
+};
+
+// Makes the directory entry of `path` durable (fsync of the directory that holds it).
+Status sync_directory_of(const std::string& path);
+
+}  // namespace fvd
+
+#endif  // FVD_IO_POSIX_FILE_H_
