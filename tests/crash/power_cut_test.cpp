@@ -1,0 +1,99 @@
+// Power cut at every I/O of every operation: before or after for metadata, old or new for each unsynced sector, exact
+// for what was synced and for every snapshot, and a check that finds nothing. The loop is SPDK blobstore's: fail at I/O
+// 1, 2, 3, ... until the operation survives.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <iostream>
+
+#include "crash/scenarios.h"
+
+namespace fvd::test {
+namespace {
+
+constexpr std::uint64_t kMostOperations = 5000;
+
+// The outcomes tried after each cut: the four fixed ones, and some drawn.
+std::array<std::uint64_t, 7> survivors_of(std::uint64_t cut_at) {
+  const std::uint64_t seed = environment("FVD_TEST_SEED", 1) * 1000003 + cut_at * 64;
+  return {seed + 4, 0, 1, 2, 3, seed + 5, seed + 6};
+}
+
+// Cuts `act` at each I/O in turn; in the end it survives, and the power goes just after it has returned.
+void cut_everywhere(const TrackedImage& start, const std::function<Verdict(TrackedImage&)>& act) {
+  std::uint64_t cuts = 0;
+  for (std::uint64_t cut_at = 1;; ++cut_at) {
+    SCOPED_TRACE("power cut at I/O " + std::to_string(cut_at));
+    ASSERT_LT(cut_at, kMostOperations) << "the operation never ends";
+    TrackedImage image(start);
+    ASSERT_NE(image.image(), nullptr);
+    image.disk().arm({.kind = Fault::Kind::kCut, .at = cut_at});
+    ASSERT_EQ(act(image), "");
+    const bool survived = !image.disk().is_cut();
+    ASSERT_EQ(image.power_cut(survivors_of(cut_at)), "");
+    ++cuts;
+    // What was recovered can be worked on, and its own recovery was no half measure.
+    ASSERT_EQ(image.write(0, pattern(9000, cut_at)), "");
+    ASSERT_EQ(image.flush(), "");
+    ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 1>{0}), "");
+    if (survived) break;
+  }
+  std::cout << "[     cuts ] " << cuts << " operations cut, " << cuts * 8 << " disks inspected\n";
+}
+
+class PowerCut : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(PowerCut, AtEveryOperation) {
+  const Scenario& scenario = scenarios()[GetParam()];
+  cut_everywhere(scenario.from_unclean ? unclean_image() : starting_image(), scenario.act);
+}
+
+INSTANTIATE_TEST_SUITE_P(Operations, PowerCut, ::testing::Range<std::size_t>(0, scenarios().size()),
+                         [](const auto& one) { return scenarios()[one.param].name; });
+
+TEST(PowerCutCheckpoint, AtEveryOperation) {
+  cut_everywhere(image_before_checkpoint(), [](TrackedImage& image) {
+    return run_steps(image, {[](TrackedImage& one) { return one.write(4 * kSmallChunk, pattern(4096, 1)); },
+                             [](TrackedImage& one) { return one.flush(); },
+                             [](TrackedImage& one) { return one.write(kSmallChunk + 40960, pattern(9000, 2)); },
+                             [](TrackedImage& one) { return one.flush(); },
+                             [](TrackedImage& one) { return one.discard(0, kSmallChunk); },
+                             [](TrackedImage& one) { return one.flush(); }});
+  });
+}
+
+// Each recovery is cut as well, at every I/O, and so is the recovery after that.
+TEST(PowerCutRecovery, RecoveryThatIsCutRecovers) {
+  const auto act = [](TrackedImage& image) {
+    return run_steps(image,
+                     {[](TrackedImage& one) { return one.write(2 * kSmallChunk, pattern(5000, 3)); },
+                      [](TrackedImage& one) { return one.flush(); }, [](TrackedImage& one) { return one.close(); }});
+  };
+  for (std::uint64_t first = 1; first < kMostOperations; ++first) {
+    bool survived_first = true;
+    for (std::uint64_t second = 1; second < kMostOperations; ++second) {
+      SCOPED_TRACE("cuts at I/O " + std::to_string(first) + " and then " + std::to_string(second));
+      TrackedImage image(starting_image());
+      image.disk().arm({.kind = Fault::Kind::kCut, .at = first});
+      ASSERT_EQ(act(image), "");
+      survived_first = !image.disk().is_cut();
+      ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 1>{first * 100 + second}), "");
+      image.disk().arm({.kind = Fault::Kind::kCut, .at = second});
+      ASSERT_EQ(act(image), "");
+      const bool survived_second = !image.disk().is_cut();
+      ASSERT_EQ(image.power_cut(survivors_of(first * 100 + second)), "");
+      if (survived_second) break;
+    }
+    if (survived_first) break;
+  }
+}
+
+TEST(PowerCutOpen, OpeningWritesNothing) {
+  TrackedImage image(unclean_image());
+  image.disk().arm({});
+  ASSERT_EQ(image.compare(), "");
+  EXPECT_EQ(image.disk().operations(), 0U);
+}
+
+}  // namespace
+}  // namespace fvd::test

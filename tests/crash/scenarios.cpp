@@ -1,0 +1,225 @@
+#include "crash/scenarios.h"
+
+#include <stdexcept>
+#include <utility>
+
+namespace fvd::test {
+namespace {
+
+using Step = std::function<Verdict(TrackedImage&)>;
+
+constexpr std::uint64_t at(std::uint64_t chunk, std::uint64_t inside = 0) { return chunk * kSmallChunk + inside; }
+
+void demand(const Verdict& verdict) {
+  if (!verdict.empty()) throw std::runtime_error("preparing an image: " + verdict);
+}
+
+std::unique_ptr<TrackedImage> build_start() {
+  auto image = std::make_unique<TrackedImage>(small_chunks(kStartSize));
+  demand(image->write(at(kSharedComplete), pattern(kSmallChunk, 1)));
+  demand(image->write(at(kSharedPartial, 8192), pattern(12288, 2)));
+  demand(image->write(at(kDiscarded), pattern(kSmallChunk, 3)));
+  demand(image->write(at(kOwnedOverShared), pattern(kSmallChunk, 4)));
+  demand(image->write(at(8), pattern(2 * kSmallChunk + 700, 5)));
+  demand(image->create("s4", "the first"));
+  demand(image->create("s1"));
+  demand(image->write(at(7, 4096), pattern(5000, 6)));
+  demand(image->create("s3"));
+  demand(image->write(at(8, 100), pattern(5000, 7)));
+  demand(image->go_to("s1"));
+  demand(image->write(at(9, 4096), pattern(30000, 8)));
+  demand(image->create("s2"));
+  demand(image->hold("s4", true));
+  demand(image->write(at(kOwnedComplete), pattern(kSmallChunk, 9)));
+  demand(image->write(at(kOwnedPartial, 4096), pattern(8192, 10)));
+  demand(image->write(at(kOwnedOverShared, 16384), pattern(4096, 11)));
+  demand(image->discard(at(kDiscarded), kSmallChunk));
+  demand(image->flush());
+  demand(image->close());
+  return image;
+}
+
+std::unique_ptr<TrackedImage> build_unclean() {
+  auto image = std::make_unique<TrackedImage>(starting_image());
+  demand(image->write(at(kEmptyChunk, 512), pattern(20000, 20)));
+  demand(image->flush());
+  demand(image->write(at(kSharedComplete, 4096), pattern(4096, 21)));
+  demand(image->discard(at(kOwnedComplete), kSmallChunk));
+  demand(image->flush());
+  demand(image->write(at(kOwnedPartial, 20000), pattern(3000, 22)));
+  demand(image->killed());
+  return image;
+}
+
+// One synced write that needs a journal record: each time another block of the same partial chunks.
+Verdict small_commit(TrackedImage& image, std::uint64_t number) {
+  const std::uint64_t block = number % 32;
+  const std::uint64_t offset = at(block % 2 == 0 ? kEmptyChunk : kOwnedPartial, (block / 2) * 4096);
+  Verdict verdict = number % 64 == 63 ? image.discard(at(kEmptyChunk), kSmallChunk) : Verdict();
+  if (verdict.empty()) verdict = image.write(offset, pattern(4096, 1000 + number));
+  return verdict.empty() ? image.flush() : verdict;
+}
+
+std::unique_ptr<TrackedImage> build_before_checkpoint() {
+  std::uint64_t needed = 0;
+  {
+    TrackedImage trial(starting_image());
+    const std::uint64_t before = metric(*trial.image(), "fvd_checkpoints_total");
+    while (metric(*trial.image(), "fvd_checkpoints_total") == before) {
+      demand(small_commit(trial, needed++));
+      if (needed > 20000) throw std::runtime_error("no checkpoint after 20,000 commits");
+    }
+  }
+  auto image = std::make_unique<TrackedImage>(starting_image());
+  for (std::uint64_t i = 0; i + 1 < needed; ++i) demand(small_commit(*image, i));
+  demand(image->killed());
+  return image;
+}
+
+Step write(std::uint64_t offset, std::uint64_t length, std::uint64_t seed) {
+  return [=](TrackedImage& image) { return image.write(offset, pattern(length, seed)); };
+}
+
+Step flush() {
+  return [](TrackedImage& image) { return image.flush(); };
+}
+
+Step create(std::string name) {
+  return [name = std::move(name)](TrackedImage& image) { return image.create(name); };
+}
+
+Step remove(std::string name) {
+  return [name = std::move(name)](TrackedImage& image) { return image.remove(name); };
+}
+
+Step go_to(std::string name) {
+  return [name = std::move(name)](TrackedImage& image) { return image.go_to(name); };
+}
+
+Step steps(std::vector<Step> list) {
+  return [list = std::move(list)](TrackedImage& image) { return run_steps(image, list); };
+}
+
+// Something unsynced of every kind before what follows.
+Step dirty(Step then) {
+  return steps({write(at(kOwnedComplete, 512), 1024, 90), write(at(kEmptyChunk, 100), 9000, 91),
+                write(at(kSharedComplete, 8192), 4096, 92),
+                [](TrackedImage& image) { return image.discard(at(kOwnedPartial), kSmallChunk); }, std::move(then)});
+}
+
+std::vector<Scenario> build_scenarios() {
+  std::vector<Scenario> list;
+  const auto add_write = [&list](const std::string& name, std::uint64_t offset, std::uint64_t length) {
+    list.push_back({name, steps({write(offset, length, 50), flush(), write(offset, length, 51), flush()})});
+  };
+  add_write("WriteOwnedComplete", at(kOwnedComplete, 8192), 4096);
+  add_write("WriteOwnedPartial", at(kOwnedPartial, 32768), 8192);
+  add_write("WriteOwnedOverShared", at(kOwnedOverShared, 20480), 4096);
+  add_write("WriteSharedComplete", at(kSharedComplete, 8192), 4096);
+  add_write("WriteSharedPartial", at(kSharedPartial, 8192), 4096);
+  add_write("WriteEmpty", at(kEmptyChunk, 4096), 4096);
+  add_write("WriteDiscarded", at(kDiscarded, 4096), 4096);
+  add_write("WriteUnaligned", at(kSharedComplete, 8192 + 300), 1);
+  add_write("WriteAcrossChunks", at(kSharedComplete, 60000), 20000);
+  add_write("WriteWholeChunkEmpty", at(kEmptyChunk), kSmallChunk);
+  add_write("WriteWholeChunkShared", at(kSharedComplete), kSmallChunk);
+  add_write("WriteWholeChunkOwned", at(kOwnedComplete), kSmallChunk);
+  add_write("WriteLastChunk", kStartSize - 3 * kSectorSize, 3 * kSectorSize);
+
+  const auto discard = [](std::uint64_t offset, std::uint64_t length) {
+    return steps({[=](TrackedImage& image) { return image.discard(offset, length); }, flush(), write(offset, 4096, 52),
+                  flush()});
+  };
+  list.push_back({"DiscardOwned", discard(at(kOwnedComplete), kSmallChunk)});
+  list.push_back({"DiscardShared", discard(at(kSharedComplete), kSmallChunk)});
+  list.push_back({"DiscardPartOfShared", discard(at(kSharedComplete, 4096), 8192)});
+  list.push_back({"DiscardPartOfOwned", discard(at(kOwnedComplete, 1000), 9000)});
+  list.push_back({"DiscardEverything", discard(0, kStartSize)});
+  list.push_back(
+      {"DiscardThenReuse", steps({[](TrackedImage& image) { return image.discard(0, kStartSize); }, flush(),
+                                  write(at(kEmptyChunk), 3 * kSmallChunk, 53), write(at(9, 512), 512, 54), flush()})});
+
+  const auto resize = [](std::uint64_t size) { return [=](TrackedImage& image) { return image.resize(size); }; };
+  list.push_back({"Grow", resize(20 * kSmallChunk)});
+  list.push_back({"Shrink", resize(kSmallChunk + 512)});
+  list.push_back({"ShrinkThenGrow", steps({resize(at(kSharedComplete, 512)), resize(kStartSize)})});
+  list.push_back({"Copy", steps({[](TrackedImage& image) { return image.copy("s3", 0, 0, kStartSize); }, flush(),
+                                 write(at(8, 4096), 4096, 55), flush()})});
+  list.push_back(
+      {"CopyTwiceThenDelete",
+       steps({[](TrackedImage& image) { return image.copy("s3", at(8), at(0), kSmallChunk); },
+              [](TrackedImage& image) { return image.copy("s3", at(8), at(1), kSmallChunk); }, flush(), remove("s3"),
+              write(at(0, 4096), 4096, 56), flush(), remove("s1"), write(at(1), 4096, 57), flush()})});
+  list.push_back(
+      {"Preallocate", steps({[](TrackedImage& image) { return image.preallocate(0, kStartSize); }, flush()})});
+
+  for (const bool unsynced : {false, true}) {
+    const std::string suffix = unsynced ? "AfterUnsyncedWrites" : "";
+    const auto add = [&](const std::string& name, Step step) {
+      list.push_back({name + suffix, unsynced ? dirty(std::move(step)) : std::move(step)});
+    };
+    add("Create", create("new"));
+    add("CreateTwice", steps({create("new"), write(at(kOwnedComplete), 4096, 60), create("newer")}));
+    add("GotoParent", go_to("s2"));
+    add("GotoRoot", steps({go_to("s4"), write(at(kSharedComplete), 4096, 61), flush()}));
+    add("GotoLeaf", steps({go_to("s3"), create("s5")}));
+    add("DeleteLeaf", remove("s3"));
+    add("DeleteMiddle", remove("s1"));
+    add("DeleteParentOfCurrent", remove("s2"));
+    add("DeleteAllThenWrite",
+        steps({remove("s3"), remove("s1"), remove("s2"), write(0, 4 * kSmallChunk, 62), flush()}));
+    add("DeleteHeld", steps({[](TrackedImage& image) { return image.hold("s4", false); }, remove("s4")}));
+    add("Rename", [](TrackedImage& image) { return image.rename("s2", "golden"); });
+    add("Describe", [](TrackedImage& image) { return image.describe("s2", std::string(4000, 'x')); });
+    add("Hold", [](TrackedImage& image) { return image.hold("s2", true); });
+    add("Close", [](TrackedImage& image) { return image.close(); });
+    add("CloseAndReopen",
+        steps({[](TrackedImage& image) { return image.close(); }, [](TrackedImage& image) { return image.open(); },
+               write(at(kEmptyChunk), 4096, 63), flush()}));
+    add("Flush", flush());
+  }
+
+  const auto add_recovery = [&list](const std::string& name, Step step) {
+    list.push_back({name, std::move(step), true});
+  };
+  add_recovery("RecoverThenClose", [](TrackedImage& image) { return image.close(); });
+  add_recovery("RecoverThenWrite",
+               steps({write(at(kEmptyChunk, 30000), 9000, 70), flush(), write(0, 700, 71), flush()}));
+  add_recovery("RecoverThenCreate", create("new"));
+  add_recovery("RecoverThenGoto", go_to("s1"));
+  add_recovery("RecoverThenDelete", remove("s2"));
+  add_recovery("RecoverThenDiscard", discard(0, kStartSize));
+  return list;
+}
+
+}  // namespace
+
+Verdict run_steps(TrackedImage& image, const std::vector<Step>& steps) {
+  for (const auto& step : steps) {
+    if (Verdict verdict = step(image); !verdict.empty()) return verdict;
+    if (image.disk().is_cut() || image.image() == nullptr) break;
+  }
+  return {};
+}
+
+const TrackedImage& starting_image() {
+  static const std::unique_ptr<TrackedImage> kImage = build_start();
+  return *kImage;
+}
+
+const TrackedImage& unclean_image() {
+  static const std::unique_ptr<TrackedImage> kImage = build_unclean();
+  return *kImage;
+}
+
+const TrackedImage& image_before_checkpoint() {
+  static const std::unique_ptr<TrackedImage> kImage = build_before_checkpoint();
+  return *kImage;
+}
+
+const std::vector<Scenario>& scenarios() {
+  static const std::vector<Scenario> kScenarios = build_scenarios();
+  return kScenarios;
+}
+
+}  // namespace fvd::test

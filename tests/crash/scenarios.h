@@ -1,0 +1,45 @@
+// The operations whose every I/O is cut or failed in turn, and the image that they start from.
+#ifndef FVD_TESTS_CRASH_SCENARIOS_H_
+#define FVD_TESTS_CRASH_SCENARIOS_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "support/tracked_image.h"
+
+namespace fvd::test {
+
+struct Scenario {
+  std::string name;
+  std::function<Verdict(TrackedImage&)> act;
+  bool from_unclean = false;  // starts from an image whose process was killed, so that opening recovers
+};
+
+// Chunks of current-state in the image that starting_image() makes; all of it is synced.
+enum StartChunk : std::uint64_t {
+  kOwnedComplete = 0,
+  kOwnedPartial = 1,  // over zeros
+  kSharedComplete = 2,
+  kSharedPartial = 3,
+  kEmptyChunk = 4,
+  kOwnedOverShared = 5,  // partial, its origin is a chunk of a snapshot
+  kDiscarded = 6,
+};
+inline constexpr std::uint64_t kStartSize = 10 * kSmallChunk + 3 * kSectorSize;
+
+// At rest (closed): snapshots s1 -> s2 -> current-state, s1 -> s3 (a leaf), s4 (held, a root).
+const TrackedImage& starting_image();
+// The same after more synced work and a kill: the journal holds what the tables do not.
+const TrackedImage& unclean_image();
+// A synced image, killed one commit before its journal calls for a checkpoint.
+const TrackedImage& image_before_checkpoint();
+
+const std::vector<Scenario>& scenarios();
+
+// Runs `steps` until one goes wrong or the power is gone.
+Verdict run_steps(TrackedImage& image, const std::vector<std::function<Verdict(TrackedImage&)>>& steps);
+
+}  // namespace fvd::test
+
+#endif  // FVD_TESTS_CRASH_SCENARIOS_H_

@@ -1,0 +1,72 @@
+// Random histories of operations on a TrackedImage, and a shrinker for those that fail.
+//
+// A step holds raw random numbers that are reduced by what the image holds when the step is applied, so any
+// subsequence of a history is a history too. That is what the shrinker relies on.
+#ifndef FVD_TESTS_SUPPORT_HISTORY_H_
+#define FVD_TESTS_SUPPORT_HISTORY_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "support/tracked_image.h"
+
+namespace fvd::test {
+
+struct Step {
+  enum class Kind : std::uint8_t {
+    kWrite,
+    kRead,
+    kDiscard,
+    kPreallocate,
+    kFlush,
+    kCopy,
+    kResize,
+    kCreate,
+    kGoto,
+    kDelete,
+    kRename,
+    kDescribe,
+    kHold,
+    kReopen,
+    kCompare,
+    kCut,    // arms a power cut some operations ahead; comes due at the next kCut or the end at the latest
+    kKill,   // the process dies
+    kError,  // arms an EIO, once
+  };
+  Kind kind = Kind::kWrite;
+  std::array<std::uint64_t, 4> random{};
+};
+
+using History = std::vector<Step>;
+
+struct HistoryOptions {
+  std::size_t steps = 100;
+  bool cuts = false;    // power cuts and kills
+  bool errors = false;  // EIO
+};
+
+History random_history(std::uint64_t seed, const HistoryOptions& options);
+
+// Geometry drawn from the seed: 64 or 128 KiB chunks, 512-byte to 16 KiB blocks, an odd size of a few chunks.
+CreateOptions random_geometry(std::uint64_t seed);
+
+struct Tally {
+  std::uint64_t cuts = 0;
+  std::uint64_t survivors = 0;  // disks that were inspected after cuts
+  std::uint64_t errors = 0;     // faults that hit
+};
+
+// Runs a history on a new image, compares everything at the end, closes and checks. "" or what went wrong and where.
+Verdict run_history(const CreateOptions& options, const History& history, Tally* tally = nullptr);
+
+// A shorter history that still fails `run` (which returns "" for success), found by leaving out runs of steps.
+History shrink(History history, const std::function<Verdict(const History&)>& run);
+
+std::string describe(const History& history);
+
+}  // namespace fvd::test
+
+#endif  // FVD_TESTS_SUPPORT_HISTORY_H_
