@@ -46,6 +46,7 @@ struct CreateOptions {
   std::uint32_t chunk_size = kDefaultChunkSize;  // bytes; power of two, 64 KiB to 64 MiB
   std::uint32_t block_size = kDefaultBlockSize;  // bytes; power of two, 512 to chunk_size, at most 16,384 per chunk
   bool overwrite = false;                        // replace an existing file or a block device's content
+  std::uint32_t journal_half_size = 0;           // bytes, multiple of 4096; 0 = chosen by virtual size, 1 to 16 MiB
   std::string base_path;                         // base image; "" = none
   std::string base_format;                       // "raw" or ""
 };

@@ -1,0 +1,48 @@
+#include "backing/base_image.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "io/posix_file.h"
+
+namespace fvd {
+
+Result<std::unique_ptr<BaseImage>> BaseImage::open(const std::string& path, const std::string& format,
+                                                   const std::string& image_path, std::uint64_t size) {
+  if (!format.empty() && format != "raw") {
+    return Status(Code::kUnsupported,
+                  "base image " + path + ": format \"" + format + "\" is not supported, only raw; convert it first");
+  }
+  std::string where = path;
+  const std::size_t slash = image_path.rfind('/');
+  if (!path.starts_with('/') && slash != std::string::npos) where = image_path.substr(0, slash + 1) + path;
+  PosixFileOptions options;
+  options.read_only = true;
+  auto file = PosixFile::open(where, options);
+  if (!file) return Status(file.code(), "base image: " + file.status().message(), file.status().system_error());
+  return std::unique_ptr<BaseImage>(new BaseImage(std::move(*file), size));
+}
+
+Status BaseImage::read(std::uint64_t offset, std::span<std::byte> out) {
+  const std::uint64_t n = offset < size_ ? std::min<std::uint64_t>(out.size(), size_ - offset) : 0;
+  if (n > 0) {
+    if (Status s = file_->read(offset, out.first(n)); !s) return s;
+  }
+  std::memset(out.data() + n, 0, out.size() - n);
+  return Status::ok();
+}
+
+Result<std::uint64_t> BaseImage::seek_data(std::uint64_t offset, std::uint64_t end) {
+  if (offset >= size_) return end;
+  const std::uint64_t stop = std::min(end, size_);
+  auto found = file_->seek_data(offset, stop);
+  if (found && *found == stop) return end;
+  return found;
+}
+
+Result<std::uint64_t> BaseImage::seek_hole(std::uint64_t offset, std::uint64_t end) {
+  if (offset >= size_) return offset;
+  return file_->seek_hole(offset, std::min(end, size_));
+}
+
+}  // namespace fvd

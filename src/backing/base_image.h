@@ -1,0 +1,39 @@
+// BaseImage: the read-only disk under an image that was created with one. Raw files and block devices.
+// Thread-safe. What lies past the base's recorded size reads as zeros.
+#ifndef FVD_BACKING_BASE_IMAGE_H_
+#define FVD_BACKING_BASE_IMAGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "fvd/status.h"
+#include "io/file.h"
+
+namespace fvd {
+
+class BaseImage {
+ public:
+  // Opens the base of the image at `image_path`; a relative `path` is taken from the image's directory. `size`: bytes
+  // that show through. kUnsupported for a format other than "raw" or "".
+  static Result<std::unique_ptr<BaseImage>> open(const std::string& path, const std::string& format,
+                                                 const std::string& image_path, std::uint64_t size);
+
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  [[nodiscard]] Result<std::uint64_t> file_size() const { return file_->size(); }  // bytes, of the base as it is
+  Status read(std::uint64_t offset, std::span<std::byte> out);
+  // As File::seek_data and File::seek_hole, within the recorded size.
+  Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end);
+  Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end);
+
+ private:
+  BaseImage(std::unique_ptr<File> file, std::uint64_t size) : file_(std::move(file)), size_(size) {}
+  const std::unique_ptr<File> file_;
+  const std::uint64_t size_;
+};
+
+}  // namespace fvd
+
+#endif  // FVD_BACKING_BASE_IMAGE_H_

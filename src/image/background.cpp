@@ -1,0 +1,137 @@
+// The background thread: commits about twice a second what nobody has flushed, gives freed chunks back to the host, and
+// completes partial chunks when the disk is idle.
+#include <algorithm>
+#include <mutex>
+#include <shared_mutex>
+
+#include "image/image_impl.h"
+#include "map/block_bits.h"
+
+namespace fvd {
+
+using format::kChunkMask;
+using format::kPartialFlag;
+using format::kSharedFlag;
+
+namespace {
+
+constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one hold of a stripe
+constexpr std::uint32_t kScanRun = 1024;               // chunks looked at in one go after an unclean stop
+
+}  // namespace
+
+void ImageImpl::start_background() {
+  if (read_only_ || options_.commit_interval.count() == 0) return;
+  background_ = std::thread([this] { background_loop(); });
+}
+
+void ImageImpl::background_loop() {
+  const auto requests = [this] {
+    return guest_reads_.load() + guest_writes_.load() + guest_flushes_.load() + guest_discard_bytes_.load();
+  };
+  const auto stopping = [this] {
+    const std::lock_guard lock(background_mutex_);
+    return stop_;
+  };
+  if (!was_clean_) reclaim_scan();
+  std::uint64_t last_requests = requests();
+  auto idle_since = std::chrono::steady_clock::now();
+  for (;;) {
+    {
+      std::unique_lock lock(background_mutex_);
+      if (!stop_) background_wake_.wait_for(lock, options_.commit_interval);
+      if (stop_) return;
+    }
+    if (failed_.load(std::memory_order_acquire)) continue;
+    if (!front_.changes.empty() || !quarantine_.empty()) {
+      const std::uint64_t epoch = current_epoch();
+      if (commit_once().journal_full) {
+        const std::lock_guard operation(operation_);
+        if (current_epoch() == epoch) (void)checkpoint(false);
+      }
+      reclaim();
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (requests() != last_requests) {
+      last_requests = requests();
+      idle_since = now;
+    }
+    if (options_.completion_idle.count() == 0 || now - idle_since < options_.completion_idle) continue;
+    while (requests() == last_requests && !stopping() && complete_one()) {
+    }
+  }
+}
+
+// Copies the next missing blocks of one partial chunk of the front's own from its origin.
+bool ImageImpl::complete_one() {
+  if (partial_chunks_.load(std::memory_order_relaxed) == 0) return false;
+  const std::shared_lock gate(gate_);
+  const std::uint32_t size = front_.table.size();
+  const auto wanted = [&](std::uint32_t v) {
+    const std::uint32_t entry = front_.table.load(v);
+    return is_own(entry) && (entry & kPartialFlag) != 0;
+  };
+  std::uint32_t looked = 0;
+  if (completion_cursor_ >= size) completion_cursor_ = 0;
+  while (looked < size && !wanted(completion_cursor_)) {
+    completion_cursor_ = completion_cursor_ + 1 < size ? completion_cursor_ + 1 : 0;
+    ++looked;
+  }
+  if (looked == size) return false;
+  const std::uint32_t v = completion_cursor_;
+  const std::lock_guard stripe(front_.stripe(v).mutex);
+  if (!wanted(v)) return true;
+  const std::uint32_t chunk = front_.table.load(v) & kChunkMask;
+  const PartialMap::Entry partial = front_.stripe(v).partials.find(v);
+  const std::uint32_t blocks = geometry_.blocks_per_chunk();
+  const std::uint32_t first = run_end(partial.words, 0, blocks, true);
+  const std::uint32_t most =
+      std::max<std::uint32_t>(1, static_cast<std::uint32_t>(kCompletionPiece >> geometry_.block_log2));
+  const std::uint32_t last = run_end(partial.words, first, std::min(blocks, first + most), false);
+  const std::uint64_t offset = std::uint64_t{first} << geometry_.block_log2;
+  const std::uint64_t length = std::uint64_t{last - first} << geometry_.block_log2;
+  if (!copy_or_zero(v, *partial.origin, chunk, offset, length)) return false;
+  set_blocks(partial.words, first, last);
+  if (count_blocks(partial.words) == blocks) {
+    publish(v, chunk);
+    completed_chunks_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    front_.changes.mark(v);
+  }
+  return true;
+}
+
+// As copy_blocks(), but leaves a hole where the origin has one.
+Status ImageImpl::copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint32_t chunk, std::uint64_t offset,
+                               std::uint64_t length) {
+  bool hole = origin == format::kOriginZero || (origin == format::kOriginBase && base_ == nullptr);
+  if (names_chunk(origin)) {
+    const std::uint64_t from = geometry_.file_offset(origin) + offset;
+    auto data = storage_.file().seek_data(from, from + length);
+    if (!data) return data.status();
+    hole = *data == from + length;
+  }
+  if (hole) return storage_.zero(geometry_.file_offset(chunk) + offset, length);
+  return copy_blocks(v, origin, chunk, offset, length);
+}
+
+// After an unclean stop free chunks may still hold what was freed, or written and never mapped: give that back.
+void ImageImpl::reclaim_scan() {
+  for (ChunkAllocator::Run run = allocator_.next_unzeroed_run(1, kScanRun); run.count != 0;
+       run = allocator_.next_unzeroed_run(run.first + run.count, kScanRun)) {
+    {
+      const std::lock_guard lock(background_mutex_);
+      if (stop_) return;
+    }
+    const Status s = allocator_.zero_run(run, [this](ChunkAllocator::Run r) {
+      const std::uint64_t from = geometry_.file_offset(r.first);
+      const std::uint64_t to = from + (std::uint64_t{r.count} << geometry_.chunk_log2);
+      auto data = storage_.file().seek_data(from, to);
+      if (!data) return data.status();
+      return *data == to ? Status::ok() : storage_.zero(from, to - from);
+    });
+    if (!s) return;
+  }
+}
+
+}  // namespace fvd

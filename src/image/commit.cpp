@@ -1,0 +1,287 @@
+// Committing: the journal, checkpoints, the superblock switch, and giving freed chunks back.
+//
+// docs/crash-safety.md lists the steps and what a crash after each leaves. In short: data, sync, journal batch, sync;
+// and for a switch: objects, sync, batch of what changed since the cut into the other half, sync, superblock, sync.
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <mutex>
+#include <shared_mutex>
+
+#include "base/checked.h"
+#include "image/image_impl.h"
+#include "snapshot/objects.h"
+
+namespace fvd {
+
+using format::kChunkMask;
+using format::kPartialFlag;
+using format::kSharedFlag;
+using format::Superblock;
+
+namespace {
+
+std::uint64_t random_salt() {
+  std::uint64_t salt = 0;
+  if (::getrandom(&salt, sizeof salt, 0) != sizeof salt) {
+    timespec now{};
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    salt = static_cast<std::uint64_t>(now.tv_sec) * 1000000007ULL ^ static_cast<std::uint64_t>(now.tv_nsec);
+  }
+  return salt;
+}
+
+}  // namespace
+
+void ImageImpl::set_failed(const Status& why) {
+  const std::lock_guard lock(superblock_mutex_);
+  if (failure_.empty()) failure_ = why.message();
+  failed_.store(true, std::memory_order_release);
+}
+
+std::uint64_t ImageImpl::current_epoch() const {
+  const std::lock_guard lock(superblock_mutex_);
+  return superblock_.epoch;
+}
+
+CommitQueue::Outcome ImageImpl::commit_once() {
+  return commits_.commit([this] {
+    CommitQueue::Outcome result;
+    result.status = run_commit(&result.journal_full);
+    return result;
+  });
+}
+
+Status ImageImpl::commit_all() {
+  for (;;) {
+    const CommitQueue::Outcome outcome = commit_once();
+    if (!outcome.journal_full) return outcome.status;
+    if (Status s = checkpoint(false); !s) return s;
+  }
+}
+
+// Appends to `batch` the whole truth about virtual chunk `v` at this moment.
+void ImageImpl::add_record(std::uint32_t v, format::BatchBuilder& batch) {
+  Front::Stripe& stripe = front_.stripe(v);
+  const std::lock_guard lock(stripe.mutex);
+  if (v >= front_.table.size()) return;
+  format::JournalRecord record;
+  record.virtual_chunk = v;
+  record.entry = front_.table.load(v) & ~kSharedFlag;
+  if ((record.entry & kPartialFlag) != 0) {
+    const PartialMap::Entry partial = stripe.partials.find(v);
+    record.origin = *partial.origin;
+    const auto used = [](std::uint64_t word) { return word != 0; };
+    const auto first = std::find_if(partial.words.begin(), partial.words.end(), used);
+    auto last = partial.words.end();
+    while (last != first && *(last - 1) == 0) --last;
+    record.first_word = static_cast<std::uint16_t>(first - partial.words.begin());
+    record.words = std::span<const std::uint64_t>(first, last);
+    if (record.words.empty()) record.first_word = 0;
+  }
+  batch.add(record);
+}
+
+// REQUIRES the commit leadership. Sets *journal_full and commits nothing when the batch does not fit.
+Status ImageImpl::run_commit(bool* journal_full) {
+  if (Status s = check_writable(); !s) return s;
+  const std::vector<std::uint32_t> freed = quarantine_.take_pending();
+  const std::vector<std::uint32_t> changed = front_.changes.take();
+  const auto put_back = [&] {
+    for (const std::uint32_t v : changed) front_.changes.mark(v);
+    quarantine_.put_back(freed);
+  };
+  batch_.clear();
+  for (const std::uint32_t v : changed) add_record(v, batch_);
+  if (!changed.empty() && !journal_.fits(position_, batch_.padded_size())) {
+    put_back();
+    *journal_full = true;
+    return Status::ok();
+  }
+  if (Status s = storage_.sync(); !s) {
+    put_back();
+    set_failed(s);
+    return s;
+  }
+  commits_count_.fetch_add(1, std::memory_order_relaxed);
+  if (!changed.empty()) {
+    if (Status s = journal_.append(position_, batch_); !s) {
+      put_back();
+      if (s.code() != Code::kNoSpace) set_failed(s);
+      return s;
+    }
+    if (Status s = storage_.sync(); !s) {
+      set_failed(s);
+      return s;
+    }
+  }
+  quarantine_.freed(freed);
+  return Status::ok();
+}
+
+Superblock ImageImpl::next_superblock(bool new_epoch) {
+  const std::lock_guard lock(superblock_mutex_);
+  Superblock next = superblock_;
+  ++next.sequence;
+  next.flags &= ~Superblock::kFlagClean;
+  if (new_epoch) {
+    ++next.epoch;
+    next.journal_salt = random_salt();
+  }
+  return next;
+}
+
+// Makes `next` the truth: everything it refers to must be on stable storage.
+Status ImageImpl::write_superblock(Superblock next) {
+  next.self_offset = header_.superblock_offset[next.sequence & 1];
+  std::array<std::byte, Superblock::kSize> bytes;
+  next.encode(bytes);
+  Status s = storage_.write(Structure::kSuperblock, next.self_offset, bytes);
+  if (s.is_ok()) s = storage_.sync();
+  if (!s) {
+    // Which of the two superblocks is on the disk is not known any more: only a new open can tell.
+    set_failed(s);
+    return s;
+  }
+  const std::lock_guard lock(superblock_mutex_);
+  superblock_ = std::move(next);
+  return Status::ok();
+}
+
+// Switches to a new epoch whose base table was captured at the last begin_cut(): what changed since goes into the first
+// batch of the new half. Until the superblock is durable, the old epoch with its own half is the truth.
+Status ImageImpl::switch_epoch(Superblock next, std::optional<SnapshotDirectory::Records> records) {
+  if (Status s = storage_.sync(); !s) {
+    set_failed(s);
+    return s;
+  }
+  const std::lock_guard leadership(commits_);
+  if (Status s = check_writable(); !s) return s;
+  const std::vector<std::uint32_t> freed = quarantine_.take_pending();
+  const std::vector<std::uint32_t> dirty = front_.changes.take();
+  const auto put_back = [&] {
+    for (const std::uint32_t v : dirty) front_.changes.mark(v);
+    quarantine_.put_back(freed);
+  };
+  const std::vector<std::uint32_t> changed = front_.changes.since_cut();
+  JournalPosition position{next.epoch, next.journal_salt, 0, 1, 0};
+  batch_.clear();
+  for (const std::uint32_t v : changed) add_record(v, batch_);
+  if (batch_.record_count() != 0) {
+    Status s;
+    if (!journal_.fits(position, batch_.padded_size())) {
+      put_back();
+      return {Code::kBusy, "more changed during the operation than the journal holds; try again"};
+    }
+    s = storage_.sync();
+    if (!s) {
+      put_back();
+      set_failed(s);
+      return s;
+    }
+    s = journal_.append(position, batch_);
+    if (!s) {
+      put_back();
+      if (s.code() != Code::kNoSpace) set_failed(s);
+      return s;
+    }
+    s = storage_.sync();
+    if (!s) {
+      put_back();
+      set_failed(s);
+      return s;
+    }
+  }
+  if (Status s = write_superblock(std::move(next)); !s) {
+    put_back();
+    return s;
+  }
+  position_ = position;
+  if (records) directory_.replace(std::move(*records));
+  quarantine_.freed(freed);
+  return Status::ok();
+}
+
+// REQUIRES operation_. Writes the front's table as a new base table and empties the journal.
+Status ImageImpl::checkpoint(bool clean) {
+  if (Status s = check_writable(); !s) return s;
+  TableCapture capture(geometry_);
+  capture.prepare(front_);
+  {
+    const std::unique_lock gate(gate_);
+    front_.changes.begin_cut();
+    capture.take(front_, false);
+  }
+  capture.finish(virtual_size());
+  const format::ObjectRef old_table = superblock_.table;
+  auto table = write_capture(capture);
+  Status s = table.status();
+  if (s.is_ok()) {
+    Superblock next = next_superblock(true);
+    next.table = *table;
+    if (clean) next.flags |= Superblock::kFlagClean;
+    s = switch_epoch(next);
+    if (!s) free_object(*table);
+  }
+  front_.changes.end_cut();
+  if (!s) return s;
+  checkpoints_.fetch_add(1, std::memory_order_relaxed);
+  if (!object_in_use(old_table)) free_object(old_table);
+  return Status::ok();
+}
+
+bool ImageImpl::object_in_use(const format::ObjectRef& ref) const {
+  if (ref.is_none()) return true;
+  const std::lock_guard lock(superblock_mutex_);
+  if (superblock_.table.first_chunk == ref.first_chunk || superblock_.directory.first_chunk == ref.first_chunk ||
+      superblock_.refcounts.first_chunk == ref.first_chunk) {
+    return true;
+  }
+  const auto records = directory_.records();
+  return std::any_of(records->begin(), records->end(),
+                     [&](const format::SnapshotRecord& r) { return r.table.first_chunk == ref.first_chunk; });
+}
+
+void ImageImpl::free_object(const format::ObjectRef& ref) {
+  if (ref.is_none()) return;
+  // After a failed switch nobody knows which superblock is on the disk: keep what either may refer to.
+  if (failed_.load(std::memory_order_acquire)) return;
+  std::vector<std::uint32_t> chunks(geometry_.object_chunks(ref.length));
+  for (std::uint32_t i = 0; i < chunks.size(); ++i) chunks[i] = ref.first_chunk + i;
+  quarantine_.freed(chunks);
+}
+
+// Chunks that only wait to be given back may be what an operation's new objects need on a full device.
+Status ImageImpl::make_room() {
+  if (!storage_.file().is_block_device() || quarantine_.empty()) return Status::ok();
+  if (Status s = commit_all(); !s) return s;
+  reclaim();
+  return Status::ok();
+}
+
+void ImageImpl::after_operation() {
+  if (background_.joinable()) {
+    background_wake_.notify_all();
+  } else {
+    reclaim();
+  }
+}
+
+void ImageImpl::reclaim() {
+  std::vector<std::uint32_t> chunks = quarantine_.take_freed();
+  if (chunks.empty()) return;
+  gate_.drain();  // requests that looked the chunks up before they were freed
+  std::sort(chunks.begin(), chunks.end());
+  for (std::size_t i = 0; i < chunks.size();) {
+    std::size_t n = 1;
+    while (i + n < chunks.size() && chunks[i + n] == chunks[i] + n) ++n;
+    const Status s = storage_.zero(geometry_.file_offset(chunks[i]), n << geometry_.chunk_log2);
+    // A chunk that could not be zeroed is free all the same; it is looked at again before it is used.
+    allocator_.release(chunks[i], static_cast<std::uint32_t>(n), s.is_ok());
+    i += n;
+  }
+}
+
+}  // namespace fvd

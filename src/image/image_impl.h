@@ -1,0 +1,202 @@
+// ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
+// discard.cpp, commit.cpp, snapshot_ops.cpp, settle.cpp, background.cpp and info.cpp.
+//
+// Locks, outermost first; whoever holds one may take those after it, never one before it:
+//   1. operation_  one snapshot operation, resize, checkpoint or close at a time
+//   2. commit leadership (CommitQueue)  one commit or superblock switch of the epoch at a time
+//   3. gate_       shared by every request, closed for the instant of a cut; never closed across I/O
+//   4. front_.stripe(v).mutex  one virtual chunk's mapping; held across the I/O of a copy-on-write
+//   5. leaves: ChangeSet, ChunkAllocator, Quarantine, SnapshotDirectory, superblock_mutex_
+#ifndef FVD_IMAGE_IMAGE_IMPL_H_
+#define FVD_IMAGE_IMAGE_IMPL_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "backing/base_image.h"
+#include "format/header.h"
+#include "format/superblock.h"
+#include "fvd/image.h"
+#include "image/commit_queue.h"
+#include "image/quarantine.h"
+#include "image/state_io.h"
+#include "io/storage.h"
+#include "journal/journal.h"
+#include "map/bits.h"
+#include "map/chunk_allocator.h"
+#include "map/freeze_gate.h"
+#include "map/front.h"
+#include "snapshot/directory.h"
+#include "snapshot/refcounts.h"
+#include "snapshot/table_capture.h"
+
+namespace fvd {
+
+class ImageImpl final : public Image {
+ public:
+  ImageImpl(std::unique_ptr<File> file, const format::Header& header, const OpenOptions& options);
+  ~ImageImpl() override;
+
+  // open.cpp
+  Status recover();
+  void start_background();
+
+  Status close() override;
+  [[nodiscard]] std::uint64_t virtual_size() const override { return virtual_size_.load(std::memory_order_acquire); }
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override;
+  Result<Extent> extent(std::uint64_t offset) override;
+  Result<std::size_t> write(std::uint64_t offset, std::span<const std::byte> data) override;
+  Status flush() override;
+  Status discard(std::uint64_t offset, std::uint64_t length) override;
+  Status preallocate(std::uint64_t offset, std::uint64_t length) override;
+  Status resize(std::uint64_t new_size, bool allow_shrink) override;
+  Result<std::uint64_t> copy_range(SnapshotId source, std::uint64_t src_offset, std::uint64_t dst_offset,
+                                   std::uint64_t length) override;
+
+  Result<SnapshotId> snapshot_create(std::string_view name, std::string_view description) override;
+  Status snapshot_goto(std::string_view name) override;
+  Status snapshot_rename(std::string_view name, std::string_view new_name) override;
+  Status snapshot_delete(std::string_view name) override;
+  Status snapshot_set_description(std::string_view name, std::string_view description) override;
+  Status snapshot_set_hold(std::string_view name, bool hold) override;
+  [[nodiscard]] std::vector<SnapshotInfo> snapshots() const override;
+  [[nodiscard]] std::optional<SnapshotInfo> find_snapshot(std::string_view name) const override;
+  [[nodiscard]] std::optional<SnapshotInfo> find_snapshot(SnapshotId id) const override;
+  [[nodiscard]] SnapshotId current_parent() const override;
+  Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) override;
+  Result<std::uint64_t> snapshot_exclusive(SnapshotId id) override;
+
+  [[nodiscard]] ImageInfo info() const override;
+  [[nodiscard]] std::uint64_t allocated() const override;
+  [[nodiscard]] bool read_only() const override { return read_only_ || failed_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::vector<Metric> metrics() const override;
+
+ private:
+  friend class SnapshotReader;
+
+  // What a write puts into a chunk: bytes, or zeros without any.
+  struct Payload {
+    std::span<const std::byte> data;  // empty for zeros
+    std::uint64_t length = 0;
+  };
+  class FrontMap;  // StateMap over the front
+
+  // open.cpp
+  Status load_superblock();
+  Status load_table(const format::ObjectRef& ref, Front& front, const std::string& what);
+  Status replay_journal();
+  Status derive_use();
+
+  // read_write.cpp. REQUIRES the gate held shared.
+  Status write_pieces(std::uint64_t* offset, std::span<const std::byte>* data);
+  Status write_mapped(std::uint32_t v, std::uint64_t offset, const Payload& payload);
+  Status write_own_partial(std::uint32_t v, std::uint32_t entry, std::uint64_t offset, const Payload& payload,
+                           std::unique_lock<std::mutex>& stripe);
+  Status write_new_chunk(std::uint32_t v, std::uint32_t old_entry, std::uint64_t offset, const Payload& payload);
+  Status put(std::uint32_t chunk, std::uint64_t offset, const Payload& payload);
+  Status fill_edges(std::uint32_t v, std::uint32_t chunk, std::uint32_t origin, std::span<const std::uint64_t> words,
+                    std::uint64_t offset, std::uint64_t length);
+  Status copy_blocks(std::uint32_t v, std::uint32_t from_origin, std::uint32_t to_chunk, std::uint64_t offset,
+                     std::uint64_t length);
+  Result<std::uint32_t> allocate_data(bool must_read_zero);
+  // Makes `entry` (and, with kPartialFlag, `partial`) the mapping of `v`; its data was written before. The origin of a
+  // partial chunk that goes is freed if nothing else reaches it. REQUIRES the stripe of v.
+  void publish(std::uint32_t v, std::uint32_t entry, const Mapping* partial = nullptr);
+  // publish(), and frees the chunk that was there if it was the front's own. REQUIRES the stripe of v.
+  void replace_mapping(std::uint32_t v, std::uint32_t entry, const Mapping* partial = nullptr);
+  [[nodiscard]] std::uint32_t unmapped_entry(std::uint32_t v) const;
+  Status check_writable() const;
+
+  // discard.cpp
+  Status discard_range(std::uint64_t offset, std::uint64_t end, std::uint64_t disk_end);
+  Status discard_piece(std::uint32_t v, std::uint64_t offset, std::uint64_t length, std::uint64_t disk_end);
+  Status shrink(std::uint64_t new_size);  // REQUIRES operation_
+  Status share_chunk(StateMap& source, std::uint32_t from, std::uint32_t to, bool* shared);
+  Status copy_bytes(StateMap& source, std::uint64_t src_offset, std::uint64_t dst_offset, std::uint64_t length);
+
+  // commit.cpp
+  CommitQueue::Outcome commit_once();
+  Status commit_all();                    // REQUIRES operation_; as flush()
+  Status run_commit(bool* journal_full);  // REQUIRES the leadership
+  [[nodiscard]] std::uint64_t current_epoch() const;
+  void add_record(std::uint32_t v, format::BatchBuilder& batch);
+  Status checkpoint(bool clean);  // REQUIRES operation_
+  // REQUIRES operation_ and a cut begun. Publishes `records` (if any) with the switch.
+  Status switch_epoch(format::Superblock next, std::optional<SnapshotDirectory::Records> records = std::nullopt);
+  Status make_room();                                // REQUIRES operation_. See commit.cpp
+  void after_operation();                            // gives freed chunks back, here or in the background
+  Status write_superblock(format::Superblock next);  // REQUIRES operation_
+  void set_failed(const Status& why);
+  [[nodiscard]] format::Superblock next_superblock(bool new_epoch);
+  void free_object(const format::ObjectRef& ref);  // after the switch that dropped it is durable
+  void reclaim();                                  // gives back what commits have freed
+  void reclaim_scan();                             // gives back free chunks that hold data, after an unclean stop
+  [[nodiscard]] bool object_in_use(const format::ObjectRef& ref) const;
+
+  // snapshot_ops.cpp. All REQUIRE operation_.
+  Result<format::ObjectRef> write_capture(const TableCapture& capture);
+  Result<format::ObjectRef> write_directory(const SnapshotDirectory::Records& records);
+  Result<format::ObjectRef> write_refcounts(Refcounts& counts);
+  Status switch_directory(SnapshotDirectory::Records records);
+  Status delete_record(const format::SnapshotRecord& record, SnapshotDirectory::Records records);
+  Result<Bits> reached_by(const format::SnapshotRecord& record);
+  [[nodiscard]] SnapshotInfo describe(const format::SnapshotRecord& record) const;
+
+  // settle.cpp: decides what becomes of chunks that no snapshot reaches any more. REQUIRES operation_.
+  void settle(Bits candidates);
+
+  // background.cpp
+  void background_loop();
+  bool complete_one();  // goes on completing one partial chunk; false when there is none
+  Status copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint32_t chunk, std::uint64_t offset,
+                      std::uint64_t length);
+
+  Storage storage_;
+  const format::Header header_;
+  const format::Geometry geometry_;
+  const OpenOptions options_;
+  bool read_only_;
+  bool was_clean_ = true;
+  bool closed_ = false;
+
+  std::mutex operation_;
+  CommitQueue commits_;
+  FreezeGate gate_;
+  Front front_;
+  ChunkAllocator allocator_;
+  Journal journal_;
+  JournalPosition position_;    // guarded by the commit leadership
+  format::BatchBuilder batch_;  // ditto
+  Quarantine quarantine_;
+  SnapshotDirectory directory_;
+  std::unique_ptr<BaseImage> base_;
+  std::atomic<std::uint64_t> virtual_size_{0};
+
+  mutable std::mutex superblock_mutex_;
+  format::Superblock superblock_;  // changed under operation_, read under superblock_mutex_
+  std::string failure_;            // why the image turned read-only; under superblock_mutex_
+  std::atomic<bool> failed_{false};
+  std::vector<std::uint32_t> unsettled_;  // chunks named twice by the front; under operation_
+  std::uint32_t completion_cursor_ = 0;   // background thread only
+
+  std::thread background_;
+  std::mutex background_mutex_;
+  std::condition_variable background_wake_;
+  bool stop_ = false;
+
+  std::atomic<std::uint64_t> guest_reads_{0}, guest_read_bytes_{0}, guest_writes_{0}, guest_write_bytes_{0};
+  std::atomic<std::uint64_t> guest_flushes_{0}, guest_discard_bytes_{0};
+  std::atomic<std::uint64_t> commits_count_{0}, checkpoints_{0}, completed_chunks_{0}, copied_bytes_{0};
+  std::atomic<std::uint64_t> partial_chunks_{0};
+};
+
+}  // namespace fvd
+
+#endif  // FVD_IMAGE_IMAGE_IMPL_H_

@@ -1,0 +1,440 @@
+// Creating, opening and recovering an image. Recovery writes nothing: it reads the newest superblock, its base table
+// and the journal, and derives from the reference counts which chunks are in use and which of the front's are shared.
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <mutex>
+
+#include "base/checked.h"
+#include "image/image_impl.h"
+#include "io/posix_file.h"
+#include "snapshot/objects.h"
+#include "snapshot/refcounts.h"
+
+namespace fvd {
+
+using format::Header;
+using format::kChunkMask;
+using format::kPage;
+using format::kPartialFlag;
+using format::kSharedFlag;
+using format::Superblock;
+
+namespace {
+
+// A half of the journal holds at least this much, and about what the lookup table takes: then a checkpoint, which
+// writes the table, comes once for as many bytes of journal.
+constexpr std::uint64_t kMinJournalHalf = 1 << 20;
+constexpr std::uint64_t kMaxJournalHalf = 16 << 20;
+
+Status fill_random(std::span<std::byte> out) {
+  if (::getrandom(out.data(), out.size(), 0) == static_cast<ssize_t>(out.size())) return Status::ok();
+  return Status::from_errno(errno, "read random bytes from", "the kernel");
+}
+
+Status named(const Status& s, const std::string& path) {
+  return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
+}
+
+Status write_new_image(Storage& storage, const CreateOptions& options, std::uint64_t virtual_size,
+                       std::uint64_t base_size) {
+  Header header;
+  header.chunk_log2 = static_cast<std::uint32_t>(std::countr_zero(options.chunk_size));
+  header.block_log2 = static_cast<std::uint32_t>(std::countr_zero(options.block_size));
+  const std::uint64_t chunks = (virtual_size + options.chunk_size - 1) >> header.chunk_log2;
+  header.journal_offset = 4 * std::uint64_t{kPage};
+  header.journal_half_size =
+      options.journal_half_size != 0
+          ? options.journal_half_size
+          : std::clamp<std::uint64_t>(align_up(chunks * 4, kPage), kMinJournalHalf, kMaxJournalHalf);
+  header.data_offset = align_up(header.journal_offset + 2 * header.journal_half_size,
+                                std::min<std::uint64_t>(options.chunk_size, 1 << 20));
+  if (Status s = fill_random(header.uuid); !s) return s;
+  header.uuid[6] = (header.uuid[6] & std::byte{0x0F}) | std::byte{0x40};  // a random UUID, RFC 4122
+  header.uuid[8] = (header.uuid[8] & std::byte{0x3F}) | std::byte{0x80};
+
+  Superblock superblock;
+  superblock.uuid = header.uuid;
+  superblock.sequence = 1;
+  superblock.self_offset = header.superblock_offset[1];
+  superblock.flags = Superblock::kFlagClean;
+  superblock.virtual_size = virtual_size;
+  superblock.epoch = 1;
+  if (Status s = fill_random(std::as_writable_bytes(std::span(&superblock.journal_salt, 1))); !s) return s;
+  if (!options.base_path.empty()) {
+    superblock.incompat |= format::kIncompatBaseImage;
+    superblock.base_path = options.base_path;
+    superblock.base_format = options.base_format;
+    superblock.base_size = base_size;
+  }
+
+  File& file = storage.file();
+  if (!file.is_block_device()) {
+    if (Status s = file.truncate(0); !s) return s;
+  }
+  if (Status s = file.truncate(header.data_offset); !s) return s;
+  // The journal has its space before it is needed: a commit of what was acknowledged cannot run out of it.
+  if (Status s = storage.zero(0, header.data_offset); !s) return s;
+  if (Status s = file.reserve(0, header.data_offset); !s) return s;
+  std::array<std::byte, kPage> page;
+  superblock.encode(page);
+  if (Status s = storage.write(Structure::kSuperblock, superblock.self_offset, page); !s) return s;
+  if (Status s = storage.sync(); !s) return s;
+  // The header makes it an image; it goes last.
+  header.encode(page);
+  if (Status s = storage.write(Structure::kHeader, 0, page); !s) return s;
+  return storage.sync();
+}
+
+// Checks the options; what they amount to goes to *virtual_size and *base_size.
+Status check_options(const CreateOptions& options, const std::string& path, std::uint64_t* virtual_size,
+                     std::uint64_t* base_size) {
+  if (!is_power_of_two(options.chunk_size) || options.chunk_size < (1U << format::kMinChunkLog2) ||
+      options.chunk_size > (1U << format::kMaxChunkLog2)) {
+    return {Code::kInvalid, "the chunk size is a power of two from 64K to 64M"};
+  }
+  if (!is_power_of_two(options.block_size) || options.block_size < (1U << format::kMinBlockLog2) ||
+      options.block_size > options.chunk_size || options.chunk_size / options.block_size > format::kMaxBlocksPerChunk) {
+    return {Code::kInvalid,
+            "the block size is a power of two from 512 to the chunk size, and at least a 16,384th of it"};
+  }
+  if (options.journal_half_size % kPage != 0) return {Code::kInvalid, "a journal half is a multiple of 4096 bytes"};
+  *base_size = 0;
+  *virtual_size = options.virtual_size;
+  if (!options.base_path.empty()) {
+    if (options.base_path.size() > format::kMaxBasePath || options.base_format.size() > format::kMaxBaseFormat) {
+      return {Code::kInvalid, "the base image's path is longer than 1,023 bytes, or its format than 15"};
+    }
+    auto base = BaseImage::open(options.base_path, options.base_format, path, 0);
+    if (!base) return base.status();
+    auto size = (*base)->file_size();
+    if (!size) return size.status();
+    if (*virtual_size == 0) *virtual_size = *size;
+    *base_size = *size;
+  }
+  const std::uint64_t limit = std::min(format::kMaxVirtualSize, format::kMaxVirtualChunks * options.chunk_size);
+  if (*virtual_size == 0) return {Code::kInvalid, "the virtual size of an image is at least 512 bytes"};
+  if (*virtual_size > limit) {
+    return {Code::kInvalid, limit < format::kMaxVirtualSize
+                                ? "the virtual size exceeds 268,435,456 chunks; choose a larger chunk size"
+                                : "the virtual size exceeds 64 TiB"};
+  }
+  *virtual_size = align_up(*virtual_size, kSectorSize);
+  *base_size = std::min(*base_size, *virtual_size);
+  return Status::ok();
+}
+
+// Lends a File to a Storage without giving it away.
+class BorrowedFile final : public File {
+ public:
+  explicit BorrowedFile(File& file) : file_(file) {}
+  Status read(std::uint64_t offset, std::span<std::byte> out) override { return file_.read(offset, out); }
+  Status write(std::uint64_t offset, std::span<const std::byte> data) override { return file_.write(offset, data); }
+  Status sync() override { return file_.sync(); }
+  Status zero(std::uint64_t offset, std::uint64_t length) override { return file_.zero(offset, length); }
+  Status reserve(std::uint64_t offset, std::uint64_t length) override { return file_.reserve(offset, length); }
+  Status truncate(std::uint64_t size) override { return file_.truncate(size); }
+  [[nodiscard]] Result<std::uint64_t> size() const override { return file_.size(); }
+  [[nodiscard]] Result<std::uint64_t> allocated() const override { return file_.allocated(); }
+  Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override {
+    return file_.seek_data(offset, end);
+  }
+  Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) override {
+    return file_.seek_hole(offset, end);
+  }
+  [[nodiscard]] bool is_block_device() const override { return file_.is_block_device(); }
+  [[nodiscard]] const std::string& path() const override { return file_.path(); }
+
+ private:
+  File& file_;
+};
+
+}  // namespace
+
+Status Image::create_on(File& file, const CreateOptions& options) {
+  std::uint64_t virtual_size = 0;
+  std::uint64_t base_size = 0;
+  if (Status s = check_options(options, file.path(), &virtual_size, &base_size); !s) return s;
+  Storage storage(std::make_unique<BorrowedFile>(file));
+  return write_new_image(storage, options, virtual_size, base_size);
+}
+
+Status Image::create(const std::string& path, const CreateOptions& options) {
+  std::uint64_t virtual_size = 0;
+  std::uint64_t base_size = 0;
+  if (Status s = check_options(options, path, &virtual_size, &base_size); !s) return named(s, path);
+  PosixFileOptions how;
+  how.lock = LockMode::kExclusive;
+  how.create = !options.overwrite;
+  how.create_or_reuse = options.overwrite;
+  auto file = PosixFile::open(path, how);
+  if (!file) {
+    if (file.code() != Code::kExists) return file.status();
+    return {Code::kExists, path + " exists already; choose another name, or overwrite it with --force", EEXIST};
+  }
+  Storage storage(std::move(*file));
+  Status s = write_new_image(storage, options, virtual_size, base_size);
+  if (s.is_ok() && !storage.file().is_block_device()) s = sync_directory_of(path);
+  if (!s && !storage.file().is_block_device()) (void)::remove(path.c_str());
+  return s.is_ok() ? s : named(s, path);
+}
+
+Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options) {
+  if (options.force_share && !options.read_only) {
+    return Status(Code::kInvalid, "an image can be shared by force for reading only");
+  }
+  PosixFileOptions how;
+  how.read_only = options.read_only;
+  how.lock = options.force_share ? LockMode::kNone : options.read_only ? LockMode::kShared : LockMode::kExclusive;
+  auto file = PosixFile::open(path, how);
+  if (!file) return file.status();
+  return open_on(std::move(*file), options);
+}
+
+Result<std::unique_ptr<Image>> Image::open_on(std::unique_ptr<File> file, const OpenOptions& options) {
+  const std::string path = file->path();
+  std::array<std::byte, Header::kSize> page;
+  if (Status s = file->read(0, page); !s) return named(s, path);
+  auto header = Header::decode(page);
+  if (!header) return named(header.status(), path);
+  auto image = std::make_unique<ImageImpl>(std::move(file), *header, options);
+  if (Status s = image->recover(); !s) return named(s, path);
+  image->start_background();
+  return std::unique_ptr<Image>(std::move(image));
+}
+
+ImageImpl::ImageImpl(std::unique_ptr<File> file, const Header& header, const OpenOptions& options)
+    : storage_(std::move(file)),
+      header_(header),
+      geometry_(header.geometry()),
+      options_(options),
+      read_only_(options.read_only),
+      front_(geometry_),
+      allocator_(storage_.file(), geometry_),
+      journal_(storage_, header_) {}
+
+Status ImageImpl::load_superblock() {
+  std::array<Result<Superblock>, 2> slots{Status(Code::kCorrupt, "not read"), Status(Code::kCorrupt, "not read")};
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::array<std::byte, Superblock::kSize> page;
+    const std::uint64_t offset = header_.superblock_offset[i];
+    if (Status s = storage_.read(Structure::kSuperblock, offset, page); !s) return s;
+    slots[i] = Superblock::decode(page, offset, header_.uuid, geometry_);
+  }
+  const std::size_t newest = slots[0] && (!slots[1] || slots[0]->sequence > slots[1]->sequence) ? 0 : 1;
+  // An unknown feature must not be dodged by falling back to a superblock from before it.
+  for (const auto& slot : slots) {
+    if (slot.code() == Code::kUnsupported) return slot.status();
+  }
+  if (!slots[newest]) return slots[newest].status();
+  superblock_ = *slots[newest];
+  if ((superblock_.ro_compat & ~format::kKnownRoCompat) != 0 && !read_only_) {
+    return {Code::kUnsupported, "it has features that this version can only read; open it read-only"};
+  }
+  return Status::ok();
+}
+
+Status ImageImpl::load_table(const format::ObjectRef& ref, Front& front, const std::string& what) {
+  if (ref.is_none()) return Status::ok();
+  auto object = read_object(storage_, Structure::kTable, geometry_, ref);
+  if (!object) return object.status();
+  auto table = format::TableView::parse(*object, ref, geometry_, allocator_.chunks_in_file());
+  if (!table) return {table.code(), what + ": " + table.status().message() + "; run fvd check"};
+  if (table->header().entries > front.table.size()) {
+    return {Code::kCorrupt, what + " is larger than the disk; run fvd check"};
+  }
+  std::uint32_t mapped = 0;
+  for (std::uint32_t i = 0; i < table->header().stored_pages; ++i) {
+    const std::span<const std::byte> page = table->page(i);
+    const std::uint32_t first = table->page_number(i) * format::kEntriesPerPage;
+    const std::uint32_t count = std::min(format::kEntriesPerPage, table->header().entries - first);
+    for (std::uint32_t e = 0; e < count; ++e) {
+      const auto entry = load_le<std::uint32_t>(page.data() + std::size_t{e} * 4);
+      if (entry == format::kEmpty) continue;
+      front.table.store(first + e, entry);
+      mapped += names_chunk(entry) ? 1 : 0;
+    }
+  }
+  front.mapped.store(mapped);
+  for (std::uint32_t i = 0; i < table->header().partial_count; ++i) {
+    const format::PartialRecord record = table->partial(i);
+    const PartialMap::Entry partial =
+        front.stripe(record.virtual_chunk).partials.insert(record.virtual_chunk, record.origin);
+    for (std::size_t w = 0; w < partial.words.size(); ++w) {
+      partial.words[w] = load_le<std::uint64_t>(record.bitmap.data() + w * 8);
+    }
+  }
+  return Status::ok();
+}
+
+Status ImageImpl::replay_journal() {
+  position_ = {superblock_.epoch, superblock_.journal_salt, 0, 1, 0};
+  return journal_.replay(position_, geometry_, front_.table.size(), allocator_.chunks_in_file(),
+                         [&](const format::JournalRecord& r) {
+                           const std::uint32_t old = front_.table.load(r.virtual_chunk);
+                           if (names_chunk(old)) front_.mapped.fetch_sub(1);
+                           if (names_chunk(r.entry)) front_.mapped.fetch_add(1);
+                           PartialMap& partials = front_.stripe(r.virtual_chunk).partials;
+                           partials.erase(r.virtual_chunk);
+                           if ((r.entry & kPartialFlag) != 0) {
+                             const PartialMap::Entry partial = partials.insert(r.virtual_chunk, r.origin);
+                             std::copy(r.words.begin(), r.words.end(), partial.words.begin() + r.first_word);
+                           }
+                           front_.table.store(r.virtual_chunk, r.entry);
+                         });
+}
+
+// Finds out which chunks are in use, and marks the front's entries that a snapshot (or another entry) shares.
+Status ImageImpl::derive_use() {
+  const std::uint32_t limit = allocator_.chunks_in_file();
+  Bits metadata(limit + 1);
+  const auto claim = [&](const format::ObjectRef& ref, const std::string& what) {
+    if (ref.is_none()) return Status::ok();
+    for (std::uint32_t i = 0; i < geometry_.object_chunks(ref.length); ++i) {
+      if (metadata.set(ref.first_chunk + i)) {
+        return Status(Code::kCorrupt, what + " lies over another structure; run fvd check");
+      }
+    }
+    return Status::ok();
+  };
+  const auto records = directory_.records();
+  bool table_is_a_snapshots = false;
+  for (const format::SnapshotRecord& r : *records) {
+    if (Status s = claim(r.table, "the table of snapshot " + r.name); !s) return s;
+    table_is_a_snapshots = table_is_a_snapshots || r.table == superblock_.table;
+  }
+  if (!table_is_a_snapshots) {
+    if (Status s = claim(superblock_.table, "the base table"); !s) return s;
+  }
+  if (Status s = claim(superblock_.directory, "the snapshot directory"); !s) return s;
+  if (Status s = claim(superblock_.refcounts, "the reference-count table"); !s) return s;
+
+  auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, limit);
+  if (!counts) return counts.status();
+  Bits used = metadata;
+  for (std::uint32_t c = 1; c <= limit; ++c) {
+    if (counts->get(c) != 0 && used.set(c)) {
+      return {Code::kCorrupt, "a chunk that holds metadata is counted as a snapshot's; run fvd check"};
+    }
+  }
+  // What only the front reaches: named once, it is the front's own; named twice, it counts as shared.
+  Bits seen(limit + 1);
+  Bits twice(limit + 1);
+  const auto name_chunk = [&](std::uint32_t chunk) {
+    if (metadata.test(chunk)) return false;
+    if (counts->get(chunk) == 0 && seen.set(chunk)) twice.set(chunk);
+    used.set(chunk);
+    return true;
+  };
+  const Status overlap(Code::kCorrupt, "the lookup table names a chunk that holds metadata; run fvd check");
+  const std::uint32_t size = front_.table.size();
+  for (std::uint32_t v = 0; v < size; ++v) {
+    const std::uint32_t entry = front_.table.load(v);
+    if (names_chunk(entry) && !name_chunk(entry & kChunkMask)) return overlap;
+  }
+  bool sound = true;
+  std::uint64_t partial_count = 0;
+  for (Front::Stripe& s : front_.stripes) {
+    s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
+      ++partial_count;
+      if (names_chunk(*partial.origin) && !name_chunk(*partial.origin)) sound = false;
+    });
+  }
+  if (!sound) return overlap;
+  for (std::uint32_t v = 0; v < size; ++v) {
+    const std::uint32_t entry = front_.table.load(v);
+    if (!names_chunk(entry)) continue;
+    const std::uint32_t chunk = entry & kChunkMask;
+    if (counts->get(chunk) != 0 || twice.test(chunk)) front_.table.store(v, entry | kSharedFlag);
+  }
+  for (Front::Stripe& s : front_.stripes) {
+    s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
+      const std::uint32_t origin = *partial.origin;
+      *partial.origin_owned = names_chunk(origin) && counts->get(origin) == 0 && !twice.test(origin);
+    });
+  }
+  twice.for_each([&](std::uint32_t chunk) { unsettled_.push_back(chunk); });
+  partial_chunks_.store(partial_count);
+  allocator_.reset(limit, used);
+  return Status::ok();
+}
+
+Status ImageImpl::recover() {
+  if (Status s = load_superblock(); !s) return s;
+  auto file_size = storage_.file().size();
+  if (!file_size) return file_size.status();
+  const std::uint32_t limit = geometry_.chunks_in(*file_size);
+  allocator_.reset(limit, Bits());
+  if (Status s = geometry_.check_ref(superblock_.table, limit, "the base table"); !s) return s;
+  if (Status s = geometry_.check_ref(superblock_.directory, limit, "the snapshot directory"); !s) return s;
+  if (Status s = geometry_.check_ref(superblock_.refcounts, limit, "the reference-count table"); !s) return s;
+
+  if (!superblock_.directory.is_none()) {
+    auto object = read_object(storage_, Structure::kDirectory, geometry_, superblock_.directory);
+    if (!object) return object.status();
+    auto records =
+        format::decode_directory(*object, superblock_.directory, geometry_, limit, superblock_.next_snapshot_id);
+    if (!records) return records.status();
+    directory_.replace(std::move(*records));
+  }
+  const auto records = directory_.records();
+  if (superblock_.snapshot_count != records->size()) {
+    return {Code::kCorrupt, "the number of snapshots contradicts the snapshot directory; run fvd check"};
+  }
+  if (superblock_.parent != 0 && SnapshotDirectory::find(*records, superblock_.parent) == nullptr) {
+    return {Code::kCorrupt, "the parent of current-state is not in the snapshot directory; run fvd check"};
+  }
+  if (!superblock_.base_path.empty()) {
+    auto base =
+        BaseImage::open(superblock_.base_path, superblock_.base_format, storage_.file().path(), superblock_.base_size);
+    if (!base) return base.status();
+    base_ = std::move(*base);
+  }
+  virtual_size_.store(superblock_.virtual_size);
+  if (Status s = front_.table.resize(geometry_.virtual_chunks(superblock_.virtual_size)); !s) return s;
+  if (Status s = load_table(superblock_.table, front_, "the base table"); !s) return s;
+  if (Status s = replay_journal(); !s) return s;
+  was_clean_ = (superblock_.flags & Superblock::kFlagClean) != 0 && position_.offset == 0;
+  if (Status s = derive_use(); !s) return s;
+  // What was just read may still be on its way to the disk (a killed daemon's last commit): nothing may build on it
+  // before it is there.
+  if (!was_clean_ && !read_only_) {
+    if (Status s = storage_.sync(); !s) return s;
+  }
+  return Status::ok();
+}
+
+Status ImageImpl::close() {
+  if (closed_) return Status::ok();
+  closed_ = true;
+  {
+    const std::lock_guard lock(background_mutex_);
+    stop_ = true;
+  }
+  background_wake_.notify_all();
+  if (background_.joinable()) background_.join();
+  if (read_only_) return Status::ok();
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  if (Status s = commit_all(); !s) return s;
+  reclaim();
+  if (position_.offset != 0) {
+    if (Status s = checkpoint(true); !s) return s;
+  } else if ((superblock_.flags & Superblock::kFlagClean) == 0) {
+    Superblock next = next_superblock(false);
+    next.flags |= Superblock::kFlagClean;
+    if (Status s = write_superblock(std::move(next)); !s) return s;
+  }
+  reclaim();
+  if (storage_.file().is_block_device()) return Status::ok();
+  auto size = storage_.file().size();
+  const std::uint64_t end = geometry_.data_offset + (std::uint64_t{allocator_.highest_used()} << geometry_.chunk_log2);
+  if (size && *size > end) (void)storage_.file().truncate(end);  // a longer file would do no harm
+  return Status::ok();
+}
+
+ImageImpl::~ImageImpl() { (void)close(); }
+
+}  // namespace fvd

@@ -1,0 +1,378 @@
+// Snapshot operations. Each writes new objects, syncs, and switches the superblock; until the switch is durable nothing
+// has happened, after it everything has.
+#include <algorithm>
+#include <ctime>
+#include <mutex>
+#include <shared_mutex>
+
+#include "base/endian.h"
+#include "image/image_impl.h"
+#include "image/snapshot_view.h"
+#include "snapshot/objects.h"
+#include "snapshot/refcounts.h"
+
+namespace fvd {
+
+using format::kChunkMask;
+using format::kSharedFlag;
+using format::ObjectRef;
+using format::SnapshotRecord;
+using format::Superblock;
+using Records = SnapshotDirectory::Records;
+
+namespace {
+
+Status no_such_snapshot(std::string_view name) {
+  return {Code::kNotFound, "there is no snapshot \"" + std::string(name) + "\""};
+}
+
+SnapshotRecord* find(Records& records, std::string_view name) {
+  const auto it = std::find_if(records.begin(), records.end(), [&](const SnapshotRecord& r) { return r.name == name; });
+  return it == records.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+Result<ObjectRef> ImageImpl::write_capture(const TableCapture& capture) {
+  if (capture.empty()) return ObjectRef{};
+  return write_object(storage_, Structure::kTable, geometry_, allocator_, capture.object(), capture.crc());
+}
+
+Result<ObjectRef> ImageImpl::write_directory(const Records& records) {
+  if (records.empty()) return ObjectRef{};
+  const std::vector<std::byte> object = format::encode_directory(records);
+  const auto crc = load_le<std::uint32_t>(object.data() + 16);
+  return write_object(storage_, Structure::kDirectory, geometry_, allocator_, object, crc);
+}
+
+Result<ObjectRef> ImageImpl::write_refcounts(Refcounts& counts) {
+  std::uint32_t crc = 0;
+  const std::span<const std::byte> object = counts.finish(&crc);
+  if (object.empty()) return ObjectRef{};
+  return write_object(storage_, Structure::kRefcounts, geometry_, allocator_, object, crc);
+}
+
+// Replaces the directory and nothing else.
+Status ImageImpl::switch_directory(Records records) {
+  const ObjectRef old = superblock_.directory;
+  auto written = write_directory(records);
+  if (!written) return written.status();
+  Status s = storage_.sync();
+  if (!s) {
+    set_failed(s);
+    return s;
+  }
+  Superblock next = next_superblock(false);
+  next.directory = *written;
+  s = write_superblock(std::move(next));
+  if (!s) return s;
+  directory_.replace(std::move(records));
+  free_object(old);
+  after_operation();
+  return Status::ok();
+}
+
+Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string_view description) {
+  if (Status s = format::check_snapshot_name(name); !s) return s;
+  if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  Records records = *directory_.records();
+  if (SnapshotDirectory::find(records, name) != nullptr) {
+    return Status(Code::kExists, "there is a snapshot \"" + std::string(name) + "\" already");
+  }
+  if (records.size() >= kMaxSnapshots || superblock_.next_snapshot_id == 0xFFFFFFFF) {
+    return Status(Code::kTooMany, "an image holds at most 65,535 snapshots; delete some first");
+  }
+  if (Status s = make_room(); !s) return s;
+
+  // The cut: from here on every chunk of the front belongs to the snapshot too, and changes are collected for the
+  // first batch of the new epoch.
+  TableCapture capture(geometry_);
+  capture.prepare(front_);
+  timespec now{};
+  {
+    const std::unique_lock gate(gate_);
+    ::clock_gettime(CLOCK_REALTIME, &now);
+    front_.changes.begin_cut();
+    capture.take(front_, true);
+  }
+  capture.finish(virtual_size());
+
+  SnapshotRecord record;
+  record.id = superblock_.next_snapshot_id;
+  record.parent = superblock_.parent;
+  record.virtual_size = virtual_size();
+  record.created_seconds = now.tv_sec;
+  record.created_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
+  record.mapped_bytes = std::uint64_t{capture.mapped()} << geometry_.chunk_log2;
+  record.name = name;
+  record.description = description;
+
+  const ObjectRef old_table = superblock_.table;
+  const ObjectRef old_directory = superblock_.directory;
+  const ObjectRef old_refcounts = superblock_.refcounts;
+  std::vector<ObjectRef> written;
+  Bits reached(allocator_.chunks_in_file() + 1);
+  capture.for_each_reached([&](std::uint32_t chunk) { reached.set(chunk); });
+  const Status s = [&]() -> Status {
+    auto table = write_capture(capture);
+    if (!table) return table.status();
+    written.push_back(*table);
+    auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
+    if (!counts) return counts.status();
+    bool counted = true;
+    reached.for_each([&](std::uint32_t chunk) { counted = counts->increment(chunk) && counted; });
+    if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
+    auto refcounts = write_refcounts(*counts);
+    if (!refcounts) return refcounts.status();
+    written.push_back(*refcounts);
+    record.table = *table;
+    records.push_back(record);
+    auto directory = write_directory(records);
+    if (!directory) return directory.status();
+    written.push_back(*directory);
+    Superblock next = next_superblock(true);
+    next.table = *table;
+    next.refcounts = *refcounts;
+    next.directory = *directory;
+    next.parent = record.id;
+    next.next_snapshot_id = record.id + 1;
+    next.snapshot_count = static_cast<std::uint32_t>(records.size());
+    return switch_epoch(std::move(next), std::move(records));
+  }();
+  front_.changes.end_cut();
+  if (!s) {
+    for (const ObjectRef& ref : written) free_object(ref);
+    settle(std::move(reached));  // no snapshot holds the chunks after all
+    return s;
+  }
+  free_object(old_directory);
+  free_object(old_refcounts);
+  if (!object_in_use(old_table)) free_object(old_table);
+  after_operation();
+  return record.id;
+}
+
+Status ImageImpl::snapshot_goto(std::string_view name) {
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  const auto records = directory_.records();
+  const SnapshotRecord* record = SnapshotDirectory::find(*records, name);
+  if (record == nullptr) return no_such_snapshot(name);
+
+  // The new mapping, built aside. All of it belongs to the snapshot.
+  Front fresh(geometry_);
+  if (Status s = fresh.table.resize(geometry_.virtual_chunks(record->virtual_size)); !s) return s;
+  if (Status s = load_table(record->table, fresh, "the table of snapshot " + record->name); !s) return s;
+  std::uint64_t partial_count = 0;
+  for (Front::Stripe& s : fresh.stripes) partial_count += s.partials.size();
+  for (std::uint32_t v = 0; v < fresh.table.size(); ++v) {
+    const std::uint32_t entry = fresh.table.load(v);
+    if (names_chunk(entry)) fresh.table.store(v, entry | kSharedFlag);
+  }
+
+  const ObjectRef old_table = superblock_.table;
+  {
+    const std::lock_guard leadership(commits_);
+    Superblock next = next_superblock(true);
+    next.table = record->table;
+    next.parent = record->id;
+    next.virtual_size = record->virtual_size;
+    const JournalPosition position{next.epoch, next.journal_salt, 0, 1, 0};
+    if (Status s = write_superblock(std::move(next)); !s) return s;
+    position_ = position;
+    const std::unique_lock gate(gate_);
+    front_.swap_mapping(fresh);
+    virtual_size_.store(record->virtual_size, std::memory_order_release);
+    partial_chunks_.store(partial_count);
+    (void)front_.changes.take();
+    quarantine_.freed(quarantine_.take_pending());
+  }
+
+  // What was the old front's own is free.
+  std::vector<std::uint32_t> freed;
+  for (std::uint32_t v = 0; v < fresh.table.size(); ++v) {
+    const std::uint32_t entry = fresh.table.load(v);
+    if (is_own(entry)) freed.push_back(entry & kChunkMask);
+  }
+  for (Front::Stripe& s : fresh.stripes) {
+    s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
+      if (*partial.origin_owned) freed.push_back(*partial.origin);
+    });
+  }
+  quarantine_.freed(freed);
+  if (!object_in_use(old_table)) free_object(old_table);
+  settle(Bits());
+  after_operation();
+  return Status::ok();
+}
+
+Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) {
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  Records records = *directory_.records();
+  SnapshotRecord* record = find(records, name);
+  if (record == nullptr) return no_such_snapshot(name);
+  if (Status s = format::check_snapshot_name(new_name); !s) return s;
+  if (name == new_name) return Status::ok();
+  if (find(records, new_name) != nullptr) {
+    return {Code::kExists, "there is a snapshot \"" + std::string(new_name) + "\" already"};
+  }
+  record->name = new_name;
+  return switch_directory(std::move(records));
+}
+
+Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) {
+  if (description.size() > kMaxDescriptionBytes) return {Code::kInvalid, "a description has at most 4,096 bytes"};
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  Records records = *directory_.records();
+  SnapshotRecord* record = find(records, name);
+  if (record == nullptr) return no_such_snapshot(name);
+  if (record->description == description) return Status::ok();
+  record->description = description;
+  return switch_directory(std::move(records));
+}
+
+Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  Records records = *directory_.records();
+  SnapshotRecord* record = find(records, name);
+  if (record == nullptr) return no_such_snapshot(name);
+  const std::uint32_t flags =
+      hold ? record->flags | SnapshotRecord::kFlagHold : record->flags & ~SnapshotRecord::kFlagHold;
+  if (flags == record->flags) return Status::ok();
+  record->flags = flags;
+  return switch_directory(std::move(records));
+}
+
+// Every chunk that a snapshot reaches, as data or origin, once.
+Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
+  Bits reached(allocator_.chunks_in_file() + 1);
+  if (record.table.is_none()) return reached;
+  auto object = read_object(storage_, Structure::kTable, geometry_, record.table);
+  if (!object) return object.status();
+  auto table = format::TableView::parse(*object, record.table, geometry_, allocator_.chunks_in_file());
+  if (!table)
+    return Status(table.code(), "snapshot " + record.name + ": " + table.status().message() + "; run fvd check");
+  for (std::uint32_t i = 0; i < table->header().stored_pages; ++i) {
+    const std::span<const std::byte> page = table->page(i);
+    for (std::size_t at = 0; at < page.size(); at += 4) {
+      const auto entry = load_le<std::uint32_t>(page.data() + at);
+      if (names_chunk(entry)) reached.set(entry & kChunkMask);
+    }
+  }
+  for (std::uint32_t i = 0; i < table->header().partial_count; ++i) {
+    const std::uint32_t origin = table->partial(i).origin;
+    if (names_chunk(origin)) reached.set(origin);
+  }
+  return reached;
+}
+
+Status ImageImpl::snapshot_delete(std::string_view name) {
+  const std::lock_guard operation(operation_);
+  if (Status s = check_writable(); !s) return s;
+  Records records = *directory_.records();
+  const SnapshotRecord* found = find(records, name);
+  if (found == nullptr) return no_such_snapshot(name);
+  const SnapshotRecord record = *found;
+  if ((record.flags & SnapshotRecord::kFlagHold) != 0) {
+    return {Code::kBusy, "snapshot \"" + record.name + "\" is held; take the hold off first"};
+  }
+  if (!directory_.begin_delete(record.id)) {
+    return {Code::kBusy, "snapshot \"" + record.name + "\" is open; close its disk.raw first"};
+  }
+  const Status s = delete_record(record, std::move(records));
+  directory_.end_delete();
+  return s;
+}
+
+Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
+  auto reached = reached_by(record);
+  if (!reached) return reached.status();
+  if (Status s = make_room(); !s) return s;
+  auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
+  if (!counts) return counts.status();
+  Bits unreached(allocator_.chunks_in_file() + 1);
+  bool counted = true;
+  reached->for_each([&](std::uint32_t chunk) {
+    counted = counts->decrement(chunk) && counted;
+    if (counts->get(chunk) == 0) unreached.set(chunk);
+  });
+  if (!counted) return {Code::kCorrupt, "a reference count of the snapshot is too low; run fvd check"};
+
+  std::erase_if(records, [&](const SnapshotRecord& r) { return r.id == record.id; });
+  for (SnapshotRecord& r : records) {
+    if (r.parent == record.id) r.parent = record.parent;
+  }
+  const ObjectRef old_directory = superblock_.directory;
+  const ObjectRef old_refcounts = superblock_.refcounts;
+  auto refcounts = write_refcounts(*counts);
+  if (!refcounts) return refcounts.status();
+  auto directory = write_directory(records);
+  if (!directory) {
+    free_object(*refcounts);
+    return directory.status();
+  }
+  if (Status s = storage_.sync(); !s) {
+    set_failed(s);
+    return s;
+  }
+  Superblock next = next_superblock(false);
+  next.refcounts = *refcounts;
+  next.directory = *directory;
+  next.snapshot_count = static_cast<std::uint32_t>(records.size());
+  if (next.parent == record.id) next.parent = record.parent;
+  if (Status s = write_superblock(std::move(next)); !s) return s;
+  directory_.replace(std::move(records));
+  free_object(old_directory);
+  free_object(old_refcounts);
+  // The front's base may be this snapshot's table: then it lives until the next checkpoint.
+  if (!object_in_use(record.table)) free_object(record.table);
+  settle(std::move(unreached));
+  after_operation();
+  return Status::ok();
+}
+
+class SnapshotReader final : public StateReader {
+ public:
+  SnapshotReader(ImageImpl& image, const SnapshotRecord& record, std::unique_ptr<SnapshotView> view)
+      : image_(image), id_(record.id), size_(record.virtual_size), view_(std::move(view)) {}
+  ~SnapshotReader() override { image_.directory_.remove_reader(id_); }
+  SnapshotReader(const SnapshotReader&) = delete;
+  SnapshotReader& operator=(const SnapshotReader&) = delete;
+
+  [[nodiscard]] std::uint64_t virtual_size() const override { return size_; }
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
+    if (offset >= size_) return std::size_t{0};
+    out = out.first(std::min<std::uint64_t>(out.size(), size_ - offset));
+    if (Status s = io().read(*view_, offset, out); !s) return s;
+    image_.guest_reads_.fetch_add(1, std::memory_order_relaxed);
+    image_.guest_read_bytes_.fetch_add(out.size(), std::memory_order_relaxed);
+    return out.size();
+  }
+  Result<Extent> extent(std::uint64_t offset) override { return io().extent(*view_, size_, offset); }
+
+ private:
+  StateIo io() { return {image_.storage_, image_.geometry_, image_.base_.get()}; }
+
+  ImageImpl& image_;
+  const std::uint32_t id_;
+  const std::uint64_t size_;
+  const std::unique_ptr<SnapshotView> view_;
+};
+
+Result<std::shared_ptr<StateReader>> ImageImpl::open_snapshot(SnapshotId id) {
+  const auto record = directory_.add_reader(id);
+  if (!record) return Status(Code::kNotFound, "there is no such snapshot");
+  auto view = SnapshotView::open(storage_, geometry_, *record, allocator_.chunks_in_file());
+  if (!view) {
+    directory_.remove_reader(id);
+    return view.status();
+  }
+  return std::shared_ptr<StateReader>(std::make_shared<SnapshotReader>(*this, *record, std::move(*view)));
+}
+
+}  // namespace fvd

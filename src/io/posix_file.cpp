@@ -1,0 +1,211 @@
+#include "io/posix_file.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace fvd {
+namespace {
+
+constexpr std::uint64_t kMaxOffset = 0x7FFFFFFFFFFFFFFFULL;
+
+Status lock_file(int fd, const std::string& path, LockMode mode) {
+  if (mode == LockMode::kNone) return Status::ok();
+  struct flock lock {};
+  lock.l_type = mode == LockMode::kExclusive ? F_WRLCK : F_RDLCK;
+  lock.l_whence = SEEK_SET;  // l_start 0, l_len 0: the whole file, however long it grows
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return Status::ok();
+  if (errno == EAGAIN || errno == EACCES) {
+    return {Code::kLocked,
+            "image " + path + " is in use by another process (is it mounted, or attached to a virtual machine?); " +
+                (mode == LockMode::kExclusive ? "unmount or stop that first"
+                                              : "unmount or stop that first, or read it as it is with --force-share"),
+            errno};
+  }
+  return Status::from_errno(errno, "lock", path);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, const PosixFileOptions& options) {
+  struct stat st {};
+  const bool exists = ::stat(path.c_str(), &st) == 0;
+  if (!exists && errno != ENOENT) return Status::from_errno(errno, "open", path);
+  if (exists && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+    return Status(Code::kUnsupported, path + " is neither a regular file nor a block device");
+  }
+  int flags = (options.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY;
+  if (options.create) flags |= O_CREAT | O_EXCL;
+  if (options.create_or_reuse && !exists) flags |= O_CREAT;
+  // On a block device O_EXCL refuses one that is mounted or otherwise claimed.
+  if (exists && S_ISBLK(st.st_mode) && options.lock == LockMode::kExclusive) flags |= O_EXCL;
+  const int fd = ::open(path.c_str(), flags, 0644);
+  if (fd < 0) {
+    if (errno == EBUSY) {
+      return Status(Code::kLocked, "device " + path + " is in use (mounted, or open exclusively); release it first",
+                    EBUSY);
+    }
+    return Status::from_errno(errno, options.create ? "create" : "open", path);
+  }
+  if (::fstat(fd, &st) != 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
+    ::close(fd);
+    return Status(Code::kUnsupported, path + " is neither a regular file nor a block device");
+  }
+  std::unique_ptr<PosixFile> file(new PosixFile(fd, path, S_ISBLK(st.st_mode)));
+  if (Status s = lock_file(fd, path, options.lock); !s) return s;
+  return file;
+}
+
+PosixFile::~PosixFile() { ::close(fd_); }
+
+Status PosixFile::error(const char* operation) const { return Status::from_errno(errno, operation, path_); }
+
+Status PosixFile::read(std::uint64_t offset, std::span<std::byte> out) {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return error("read");
+    }
+    if (n == 0) {  // past the end
+      std::memset(out.data(), 0, out.size());
+      break;
+    }
+    offset += static_cast<std::uint64_t>(n);
+    out = out.subspan(static_cast<std::size_t>(n));
+  }
+  return Status::ok();
+}
+
+Status PosixFile::write(std::uint64_t offset, std::span<const std::byte> data) {
+  while (!data.empty()) {
+    const ssize_t n = ::pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return error("write");
+    }
+    if (n == 0) {
+      errno = ENOSPC;
+      return error("write");
+    }
+    offset += static_cast<std::uint64_t>(n);
+    data = data.subspan(static_cast<std::size_t>(n));
+  }
+  return Status::ok();
+}
+
+Status PosixFile::sync() {
+  // Never retried: after a failed fdatasync the kernel may have dropped the pages and marked them clean.
+  return ::fdatasync(fd_) == 0 ? Status::ok() : error("sync");
+}
+
+Status PosixFile::zero(std::uint64_t offset, std::uint64_t length) {
+  if (length == 0) return Status::ok();
+  const auto off = static_cast<off_t>(offset);
+  const auto len = static_cast<off_t>(length);
+  const auto attempt = [&](int mode) {
+    int rc = 0;
+    do {
+      rc = ::fallocate(fd_, mode | FALLOC_FL_KEEP_SIZE, off, len);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0;
+  };
+  if (attempt(FALLOC_FL_PUNCH_HOLE) || attempt(FALLOC_FL_ZERO_RANGE)) return Status::ok();
+  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) return error("zero");
+  static constexpr std::array<std::byte, 65536> kZeros{};
+  // The host can do neither: write zeros, but not past the end of a regular file, where zeros are read anyway.
+  auto end = size();
+  if (!end) return end.status();
+  std::uint64_t left = *end > offset ? std::min(length, *end - offset) : 0;
+  while (left > 0) {
+    const std::size_t n = static_cast<std::size_t>(std::min<std::uint64_t>(left, kZeros.size()));
+    if (Status s = write(offset, std::span(kZeros).first(n)); !s) return s;
+    offset += n;
+    left -= n;
+  }
+  return Status::ok();
+}
+
+Status PosixFile::reserve(std::uint64_t offset, std::uint64_t length) {
+  if (block_device_ || length == 0) return Status::ok();
+  int rc = 0;
+  do {
+    rc = ::fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(length));
+  } while (rc != 0 && errno == EINTR);
+  if (rc == 0 || errno == EOPNOTSUPP || errno == ENOSYS) return Status::ok();
+  return error("reserve");
+}
+
+Status PosixFile::truncate(std::uint64_t new_size) {
+  if (block_device_) {
+    auto have = size();
+    if (!have) return have.status();
+    if (new_size <= *have) return Status::ok();
+    errno = ENOSPC;
+    return error("grow");
+  }
+  if (new_size > kMaxOffset) {
+    errno = EFBIG;
+    return error("grow");
+  }
+  return ::ftruncate(fd_, static_cast<off_t>(new_size)) == 0 ? Status::ok() : error("truncate");
+}
+
+Result<std::uint64_t> PosixFile::size() const {
+  if (block_device_) {
+    std::uint64_t bytes = 0;
+    if (::ioctl(fd_, BLKGETSIZE64, &bytes) != 0) return error("measure");
+    return bytes;
+  }
+  struct stat st {};
+  if (::fstat(fd_, &st) != 0) return error("stat");
+  return static_cast<std::uint64_t>(st.st_size);
+}
+
+Result<std::uint64_t> PosixFile::allocated() const {
+  if (block_device_) return size();
+  struct stat st {};
+  if (::fstat(fd_, &st) != 0) return error("stat");
+  return static_cast<std::uint64_t>(st.st_blocks) * 512;
+}
+
+Result<std::uint64_t> PosixFile::seek_data(std::uint64_t offset, std::uint64_t end) {
+  if (offset >= end) return end;
+  const off_t found = ::lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
+  if (found >= 0) return std::min(static_cast<std::uint64_t>(found), end);
+  if (errno == ENXIO) return end;  // no data up to the end of the file, or past it
+  if (errno == EINVAL || errno == EOPNOTSUPP) return offset;
+  return error("seek");
+}
+
+Result<std::uint64_t> PosixFile::seek_hole(std::uint64_t offset, std::uint64_t end) {
+  if (offset >= end) return end;
+  const off_t found = ::lseek(fd_, static_cast<off_t>(offset), SEEK_HOLE);
+  if (found >= 0) return std::min(static_cast<std::uint64_t>(found), end);
+  if (errno == ENXIO) return offset;  // past the end of the file: a hole
+  if (errno == EINVAL || errno == EOPNOTSUPP) return end;
+  return error("seek");
+}
+
+Status sync_directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return Status::from_errno(errno, "open", directory);
+  const int rc = ::fsync(fd);
+  const int error = errno;
+  ::close(fd);
+  if (rc != 0 && error != EINVAL) return Status::from_errno(error, "sync", directory);
+  return Status::ok();
+}
+
+}  // namespace fvd

@@ -1,0 +1,36 @@
+#include "map/lookup_table.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/checked.h"
+
+namespace fvd {
+
+LookupTable::~LookupTable() {
+  if (entries_ != nullptr) ::munmap(entries_, mapped_);
+}
+
+Status LookupTable::resize(std::uint32_t size) {
+  const std::size_t bytes = align_up(std::uint64_t{size} * sizeof(std::uint32_t) + 1, 4096);
+  if (entries_ == nullptr) {
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return Status::from_errno(errno, "map memory for", "the lookup table");
+    entries_ = static_cast<std::uint32_t*>(memory);
+    mapped_ = bytes;
+  } else {
+    if (size < size_) std::memset(entries_ + size, 0, (size_ - size) * sizeof(std::uint32_t));
+    if (bytes != mapped_) {
+      void* memory = ::mremap(entries_, mapped_, bytes, MREMAP_MAYMOVE);
+      if (memory == MAP_FAILED) return Status::from_errno(errno, "map memory for", "the lookup table");
+      entries_ = static_cast<std::uint32_t*>(memory);
+      mapped_ = bytes;
+    }
+  }
+  size_ = size;
+  return Status::ok();
+}
+
+}  // namespace fvd

@@ -1,0 +1,43 @@
+// Reading and placing immutable metadata objects. No state; thread-safe as Storage and ChunkAllocator are.
+#ifndef FVD_SNAPSHOT_OBJECTS_H_
+#define FVD_SNAPSHOT_OBJECTS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "format/layout.h"
+#include "format/object.h"
+#include "fvd/status.h"
+#include "io/storage.h"
+#include "map/chunk_allocator.h"
+
+namespace fvd {
+
+// The bytes of an object, unverified; REQUIRES Geometry::check_ref.
+inline Result<std::vector<std::byte>> read_object(Storage& storage, Structure what, const format::Geometry& geometry,
+                                                  const format::ObjectRef& ref) {
+  std::vector<std::byte> bytes(ref.length);
+  if (Status s = storage.read(what, geometry.file_offset(ref.first_chunk), bytes); !s) return s;
+  return bytes;
+}
+
+// Writes a sealed object to newly allocated chunks. Durable after the next sync; nothing refers to it yet. On failure
+// the chunks are free again.
+inline Result<format::ObjectRef> write_object(Storage& storage, Structure what, const format::Geometry& geometry,
+                                              ChunkAllocator& allocator, std::span<const std::byte> object,
+                                              std::uint32_t crc) {
+  const std::uint32_t chunks = geometry.object_chunks(object.size());
+  auto place = allocator.allocate(chunks);
+  if (!place) return place.status();
+  if (Status s = storage.write(what, geometry.file_offset(place->first), object); !s) {
+    allocator.release(place->first, chunks, false);
+    return s;
+  }
+  return format::ObjectRef{place->first, crc, object.size()};
+}
+
+}  // namespace fvd
+
+#endif  // FVD_SNAPSHOT_OBJECTS_H_
