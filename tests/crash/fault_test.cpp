@@ -33,7 +33,7 @@ TEST_P(FaultAt, EveryOperation) {
     fault.at = fail_at;
     SCOPED_TRACE(std::string(kFaults[std::get<1>(GetParam())].name) + " at I/O " + std::to_string(fail_at));
     ASSERT_LT(fail_at, 5000U) << "the operation never ends";
-    TrackedImage image(scenario.from_unclean ? unclean_image() : starting_image());
+    TrackedImage image(start_of(scenario));
     ASSERT_NE(image.image(), nullptr);
     image.disk().arm(fault);
     ASSERT_EQ(scenario.act(image), "");

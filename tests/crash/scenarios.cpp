@@ -14,8 +14,10 @@ void demand(const Verdict& verdict) {
   if (!verdict.empty()) throw std::runtime_error("preparing an image: " + verdict);
 }
 
-std::unique_ptr<TrackedImage> build_start() {
-  auto image = std::make_unique<TrackedImage>(small_chunks(kStartSize));
+std::unique_ptr<TrackedImage> build_start(JournalSize journal) {
+  CreateOptions options = small_chunks(kStartSize);
+  if (journal == JournalSize::kTwoBatches) options.journal_half_size = 8192;
+  auto image = std::make_unique<TrackedImage>(options);
   demand(image->write(at(kSharedComplete), pattern(kSmallChunk, 1)));
   demand(image->write(at(kSharedPartial, 8192), pattern(12288, 2)));
   demand(image->write(at(kDiscarded), pattern(kSmallChunk, 3)));
@@ -39,8 +41,8 @@ std::unique_ptr<TrackedImage> build_start() {
   return image;
 }
 
-std::unique_ptr<TrackedImage> build_unclean() {
-  auto image = std::make_unique<TrackedImage>(starting_image());
+std::unique_ptr<TrackedImage> build_unclean(JournalSize journal) {
+  auto image = std::make_unique<TrackedImage>(starting_image(journal));
   demand(image->write(at(kEmptyChunk, 512), pattern(20000, 20)));
   demand(image->flush());
   demand(image->write(at(kSharedComplete, 4096), pattern(4096, 21)));
@@ -202,14 +204,20 @@ Verdict run_steps(TrackedImage& image, const std::vector<Step>& steps) {
   return {};
 }
 
-const TrackedImage& starting_image() {
-  static const std::unique_ptr<TrackedImage> kImage = build_start();
-  return *kImage;
+const TrackedImage& starting_image(JournalSize journal) {
+  static const std::unique_ptr<TrackedImage> kDefault = build_start(JournalSize::kDefault);
+  static const std::unique_ptr<TrackedImage> kTwoBatches = build_start(JournalSize::kTwoBatches);
+  return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
 }
 
-const TrackedImage& unclean_image() {
-  static const std::unique_ptr<TrackedImage> kImage = build_unclean();
-  return *kImage;
+const TrackedImage& unclean_image(JournalSize journal) {
+  static const std::unique_ptr<TrackedImage> kDefault = build_unclean(JournalSize::kDefault);
+  static const std::unique_ptr<TrackedImage> kTwoBatches = build_unclean(JournalSize::kTwoBatches);
+  return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
+}
+
+const TrackedImage& start_of(const Scenario& scenario, JournalSize journal) {
+  return scenario.from_unclean ? unclean_image(journal) : starting_image(journal);
 }
 
 const TrackedImage& image_before_checkpoint() {

@@ -28,10 +28,14 @@ enum StartChunk : std::uint64_t {
 };
 inline constexpr std::uint64_t kStartSize = 10 * kSmallChunk + 3 * kSectorSize;
 
-// At rest (closed): snapshots s1 -> s2 -> current-state, s1 -> s3 (a leaf), s4 (held, a root).
-const TrackedImage& starting_image();
+enum class JournalSize : std::uint8_t { kDefault, kTwoBatches };  // the latter: nearly every operation checkpoints
+
+// At rest (closed): snapshots s4 (held) -> s1 -> s2 -> current-state, s1 -> s3 (a leaf).
+const TrackedImage& starting_image(JournalSize journal = JournalSize::kDefault);
 // The same after more synced work and a kill: the journal holds what the tables do not.
-const TrackedImage& unclean_image();
+const TrackedImage& unclean_image(JournalSize journal = JournalSize::kDefault);
+// The one that the scenario starts from.
+const TrackedImage& start_of(const Scenario& scenario, JournalSize journal = JournalSize::kDefault);
 // A synced image, killed one commit before its journal calls for a checkpoint.
 const TrackedImage& image_before_checkpoint();
 

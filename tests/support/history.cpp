@@ -222,6 +222,8 @@ CreateOptions random_geometry(std::uint64_t seed) {
   options.chunk_size = static_cast<std::uint32_t>(kSmallChunk << (random() % 2));
   constexpr std::array<std::uint32_t, 5> kBlocks{512, 1024, 4096, 4096, 16384};
   options.block_size = kBlocks[random() % kBlocks.size()];
+  constexpr std::array<std::uint32_t, 4> kJournals{0, 8192, 16384, 65536};
+  options.journal_half_size = kJournals[random() % kJournals.size()];
   options.virtual_size = 2 * kSmallChunk + random() % (30 * kSmallChunk) / kSectorSize * kSectorSize;
   return options;
 }

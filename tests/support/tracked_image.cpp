@@ -149,20 +149,23 @@ Verdict TrackedImage::close() {
   return verdict;
 }
 
-// After a write that failed without a power cut, any part of it may be visible: takes up what is, sector by sector.
 Verdict TrackedImage::write_like(const std::string& what, std::uint64_t offset, const Bytes& data,
                                  const Status& status) {
-  const bool ok = status.is_ok();
-  const Bytes before = world_.current;
-  world_.put(offset, data, ok);
+  const Bytes before = status.is_ok() ? Bytes() : world_.current;
+  world_.put(offset, data, status.is_ok());
   if (const Verdict verdict = conclude(what, status, std::nullopt); !verdict.empty()) return verdict;
-  if (ok || disk_->is_cut() || data.empty()) return {};
+  return status.is_ok() ? Verdict() : take_up(what, offset, data.size(), before);
+}
+
+// After a change that failed without a power cut, any part of it may be visible: takes up what is, sector by sector.
+Verdict TrackedImage::take_up(const std::string& what, std::uint64_t offset, std::uint64_t length,
+                              const Bytes& before) {
+  if (disk_->is_cut() || length == 0) return {};
   const std::uint64_t start = offset / kSector * kSector;
-  const std::uint64_t end = std::min<std::uint64_t>((offset + data.size() + kSector - 1) / kSector * kSector, size());
-  Bytes seen(end - start);
+  Bytes seen((offset + length + kSector - 1) / kSector * kSector - start);
   const auto n = image_->read(start, seen);
-  if (!n) return "reading back after a failed " + what + ": " + n.status().message();
-  for (std::uint64_t at = start; at < end; at += kSector) {
+  if (!n) return disk_->fault_hit() ? Verdict() : "reading back after a failed " + what + ": " + n.status().message();
+  for (std::uint64_t at = start; at < start + seen.size(); at += kSector) {
     const std::byte* sector = seen.data() + (at - start);
     const Bytes& attempted = world_.versions[at / kSector].back();
     if (std::memcmp(sector, before.data() + at, kSector) != 0 && std::memcmp(sector, attempted.data(), kSector) != 0) {
@@ -244,7 +247,14 @@ Verdict TrackedImage::copy(const std::string& source, std::uint64_t from, std::u
 Verdict TrackedImage::resize(std::uint64_t new_size) {
   World after = world_;
   after.resize(new_size);
-  return conclude("resize", image_->resize(new_size, true), std::move(after));
+  // A shrink that is cut short has changed no size but may have begun to give up what is past the new end.
+  const std::uint64_t old_size = size();
+  const std::uint64_t given_up = new_size < old_size ? old_size - new_size : 0;
+  const Bytes before = world_.current;
+  world_.put(new_size, zeros(given_up), false);
+  const Status status = image_->resize(new_size, true);
+  if (const Verdict verdict = conclude("resize", status, std::move(after)); !verdict.empty()) return verdict;
+  return status.is_ok() ? Verdict() : take_up("resize", new_size, given_up, before);
 }
 
 Verdict TrackedImage::create(const std::string& name, const std::string& description) {

@@ -96,6 +96,7 @@ class TrackedImage {
   // Judges an operation's Status: success makes `after` the world; failure is legal only with a fault.
   Verdict conclude(const std::string& what, Status status, std::optional<World> after);
   Verdict write_like(const std::string& what, std::uint64_t offset, const Bytes& data, const Status& status);
+  Verdict take_up(const std::string& what, std::uint64_t offset, std::uint64_t length, const Bytes& before);
   static Verdict observe(Image& image, Observed* seen);
   static Verdict judge(const World& world, const Observed& seen, Rule rule);
   Verdict judge_any(const Observed& seen, Rule rule, World* match);
