@@ -1,0 +1,138 @@
+#include "format/table.h"
+
+#include <bit>
+
+#include "base/checked.h"
+#include "base/endian.h"
+#include "format/object.h"
+
+namespace fvd::format {
+namespace {
+
+Status corrupt(const std::string& what) { return {Code::kCorrupt, "lookup table: " + what}; }
+
+}  // namespace
+
+std::uint64_t TableHeader::pages_offset() const {
+  return align_up(index_offset() + std::uint64_t{stored_pages} * 4, kPage);
+}
+
+void TableHeader::encode(std::span<std::byte> object) const {
+  store_le(object.data() + 24, virtual_size);
+  store_le(object.data() + 32, entries);
+  store_le(object.data() + 36, stored_pages);
+  store_le(object.data() + 40, partial_count);
+  store_le(object.data() + 44, bitmap_bytes);
+}
+
+Result<TableHeader> TableHeader::decode(std::span<const std::byte> in, std::uint64_t object_length,
+                                        const Geometry& geometry) {
+  if (in.size() < kObjectHeader) return corrupt("too short");
+  TableHeader h;
+  h.virtual_size = load_le<std::uint64_t>(in.data() + 24);
+  h.entries = load_le<std::uint32_t>(in.data() + 32);
+  h.stored_pages = load_le<std::uint32_t>(in.data() + 36);
+  h.partial_count = load_le<std::uint32_t>(in.data() + 40);
+  h.bitmap_bytes = load_le<std::uint32_t>(in.data() + 44);
+  if (load_le<std::uint64_t>(in.data() + 48) != 0 || load_le<std::uint64_t>(in.data() + 56) != 0) {
+    return corrupt("a reserved field is in use");
+  }
+  if (h.virtual_size == 0 || h.virtual_size % 512 != 0 || h.virtual_size > kMaxVirtualSize ||
+      div_ceil(h.virtual_size, geometry.chunk_size()) > kMaxVirtualChunks ||
+      h.entries != geometry.virtual_chunks(h.virtual_size)) {
+    return corrupt("virtual size or number of entries out of range");
+  }
+  if (h.bitmap_bytes != geometry.bitmap_bytes()) return corrupt("wrong size of bitmaps");
+  if (h.stored_pages > div_ceil(h.entries, kEntriesPerPage) || h.partial_count > h.entries) {
+    return corrupt("more pages or partial records than entries");
+  }
+  if (h.length() != object_length) return corrupt("its counts do not add up to its length");
+  return h;
+}
+
+bool entry_is_valid(std::uint32_t entry, std::uint32_t chunk_limit) {
+  if (entry == kEmpty || entry == kZero) return true;
+  if ((entry & kSharedFlag) != 0) return false;
+  const std::uint32_t chunk = entry & kChunkMask;
+  return chunk >= 1 && chunk <= chunk_limit && chunk <= kMaxChunk;
+}
+
+bool origin_is_valid(std::uint32_t origin, std::uint32_t chunk_limit) {
+  return origin == kOriginZero || origin == kOriginBase || (origin <= chunk_limit && origin <= kMaxChunk);
+}
+
+Result<TableView> TableView::parse(std::span<const std::byte> object, const ObjectRef& ref, const Geometry& geometry,
+                                   std::uint32_t chunk_limit) {
+  if (Status s = verify_object(object, kTableMagic, ref); !s) return s;
+  auto header = TableHeader::decode(object, object.size(), geometry);
+  if (!header) return header.status();
+  TableView view;
+  view.header_ = *header;
+  view.object_ = object;
+  const TableHeader& h = view.header_;
+  const std::uint64_t index_end = h.index_offset() + std::uint64_t{h.stored_pages} * 4;
+  for (std::uint64_t i = index_end; i < h.pages_offset(); ++i) {
+    if (object[i] != std::byte{0}) return corrupt("padding in use");
+  }
+  const std::uint64_t total_pages = div_ceil(h.entries, kEntriesPerPage);
+  std::uint32_t partial = 0;  // index of the next record that must match an entry
+  for (std::uint32_t i = 0; i < h.stored_pages; ++i) {
+    const std::uint32_t number = view.page_number(i);
+    if (number >= total_pages || (i > 0 && number <= view.page_number(i - 1)))
+      return corrupt("page index not ascending");
+    const std::byte* page = view.page(i).data();
+    const std::uint64_t first = std::uint64_t{number} * kEntriesPerPage;
+    for (std::uint32_t e = 0; e < kEntriesPerPage; ++e) {
+      const auto entry = load_le<std::uint32_t>(page + std::size_t{e} * 4);
+      if (entry == kEmpty) continue;
+      if (first + e >= h.entries || !entry_is_valid(entry, chunk_limit)) {
+        return corrupt("entry of virtual chunk " + std::to_string(first + e) + " is out of range (" +
+                       std::to_string(entry & kChunkMask) + "; the file holds " + std::to_string(chunk_limit) +
+                       " chunks)");
+      }
+      if ((entry & kPartialFlag) == 0) continue;
+      if (partial >= h.partial_count || view.partial(partial).virtual_chunk != first + e) {
+        return corrupt("no partial record for virtual chunk " + std::to_string(first + e));
+      }
+      ++partial;
+    }
+  }
+  if (partial != h.partial_count) return corrupt("a partial record without its entry");
+  const std::uint32_t spare = h.bitmap_bytes * 8 - geometry.blocks_per_chunk();
+  for (std::uint32_t i = 0; i < h.partial_count; ++i) {
+    const PartialRecord record = view.partial(i);
+    if (!origin_is_valid(record.origin, chunk_limit)) {
+      return corrupt("origin of virtual chunk " + std::to_string(record.virtual_chunk) + " is out of range");
+    }
+    if (spare != 0) {
+      const auto last = load_le<std::uint64_t>(record.bitmap.data() + h.bitmap_bytes - 8);
+      if (last >> (64 - spare) != 0) return corrupt("a bitmap has bits beyond its chunk");
+    }
+  }
+  return view;
+}
+
+std::uint32_t TableView::page_number(std::uint32_t stored_page) const {
+  return load_le<std::uint32_t>(object_.data() + header_.index_offset() + std::size_t{stored_page} * 4);
+}
+
+std::span<const std::byte> TableView::page(std::uint32_t stored_page) const {
+  return object_.subspan(header_.pages_offset() + std::uint64_t{stored_page} * kPage, kPage);
+}
+
+PartialRecord TableView::partial(std::uint32_t index) const {
+  const std::byte* at = object_.data() + header_.partials_offset() + index * header_.partial_size();
+  return {load_le<std::uint32_t>(at), load_le<std::uint32_t>(at + 4), std::span(at + 8, header_.bitmap_bytes)};
+}
+
+void TableView::for_each_entry(const std::function<void(std::uint32_t, std::uint32_t)>& visit) const {
+  for (std::uint32_t i = 0; i < header_.stored_pages; ++i) {
+    const std::span<const std::byte> bytes = page(i);
+    for (std::uint32_t e = 0; e < kEntriesPerPage; ++e) {
+      const auto entry = load_le<std::uint32_t>(bytes.data() + std::size_t{e} * 4);
+      if (entry != kEmpty) visit(page_number(i) * kEntriesPerPage + e, entry);
+    }
+  }
+}
+
+}  // namespace fvd::format
