@@ -1,0 +1,68 @@
+// fvdfs: mounts an FVD image. Exit status: 0 the mount answers (or, in the foreground, has ended well), 1 failure with
+// one line on standard error, 2 wrong usage.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "fuse/daemon.h"
+#include "fuse/log.h"
+#include "fuse/lowlevel.h"
+#include "fuse/options.h"
+#include "fuse/session.h"
+#include "fvd/version.h"
+
+namespace {
+
+int fail(const std::string& line) {
+  (void)std::fprintf(stderr, "fvdfs: %s\n", line.c_str());
+  return 1;
+}
+
+// The daemon leaves the current directory, so every path becomes absolute first.
+bool make_absolute(fvdfs::Options* options, std::string* error) {
+  struct stat st {};
+  if (::stat(options->mount_point.c_str(), &st) != 0) {
+    *error = "mount point " + options->mount_point + ": " + std::generic_category().message(errno);
+    if (errno == ENOTCONN) *error += "; a mount whose daemon died is there: fusermount3 -u removes it";
+    return false;
+  }
+  if (!S_ISDIR(st.st_mode)) {
+    *error = "mount point " + options->mount_point + " is not a directory";
+    return false;
+  }
+  options->image = fvdfs::absolute_path(options->image);
+  options->mount_point = fvdfs::resolved_path(options->mount_point);
+  if (!options->log_file.empty()) options->log_file = fvdfs::absolute_path(options->log_file);
+  if (!options->pid_file.empty()) options->pid_file = fvdfs::absolute_path(options->pid_file);
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string error;
+  auto options = fvdfs::parse_options({argv + 1, argv + argc}, &error);
+  if (!options) {
+    (void)std::fprintf(stderr, "fvdfs: %s (fvdfs --help shows the options)\n", error.c_str());
+    return 2;
+  }
+  if (options->help) {
+    (void)std::fputs(fvdfs::help_text().c_str(), stdout);
+    return 0;
+  }
+  if (options->version) {
+    (void)std::printf("fvdfs %s (libfuse %s)\n", FVD_VERSION_STRING, fuse_pkgversion());
+    return 0;
+  }
+  if (!make_absolute(&*options, &error)) return fail(error);
+  if (!fvdfs::start_log(*options, &error)) return fail(error);
+  fvdfs::Daemon daemon;
+  if (!options->foreground && !daemon.go_to_background()) {
+    return fail("cannot go to the background: " + std::generic_category().message(errno));
+  }
+  return fvdfs::run_session(*options, daemon);
+}

@@ -1,0 +1,45 @@
+// Options: the command line of fvdfs, also as mount(8) and mount.fuse3 call it:
+//   fvdfs [options] IMAGE MOUNTPOINT
+//   fvdfs IMAGE MOUNTPOINT -o rw,nosuid,allow_other,dev,…
+// Parsing is pure: nothing is opened and nothing printed.
+#ifndef FVDFS_OPTIONS_H_
+#define FVDFS_OPTIONS_H_
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace fvdfs {
+
+struct Options {
+  std::string image;
+  std::string mount_point;
+  bool foreground = false;
+  bool debug = false;  // libfuse's trace of every request; implies foreground
+  bool read_only = false;
+  bool force_share = false;
+  bool shrink = false;
+  bool writeback_cache = false;
+  bool allow_other = false;
+  bool default_permissions = false;
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+  std::optional<mode_t> umask;
+  std::string log_level;  // "" = the default: info in the foreground, warning in the background
+  std::string log_file;
+  std::string pid_file;
+  std::vector<std::string> mount_options;  // for the kernel and fusermount3, as they came
+  bool help = false;
+  bool version = false;
+};
+
+// The options in `arguments` (without the program's name), or in `error` one line that says what is wrong with them.
+std::optional<Options> parse_options(const std::vector<std::string>& arguments, std::string* error);
+
+std::string help_text();
+
+}  // namespace fvdfs
+
+#endif  // FVDFS_OPTIONS_H_

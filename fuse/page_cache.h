@@ -1,0 +1,58 @@
+// PageCache: the kernel's cache of this mount, as seen and steered from inside the daemon.
+//
+// Everything here makes the kernel send requests to this very daemon and waits for them, so it must run on a Lane and
+// never on a worker, and never with a lock held that serving a request needs. Before serving() is called and after the
+// session ended, every call returns at once without effect.
+#ifndef FVDFS_PAGE_CACHE_H_
+#define FVDFS_PAGE_CACHE_H_
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+
+struct fuse_session;
+
+namespace fvdfs {
+
+class PageCache {
+ public:
+  // `mount_point` is absolute. REQUIRES: before the first request.
+  void attach(fuse_session* session, const std::string& mount_point);
+
+  // Writes the kernel's dirty pages of current-state to the daemon and keeps the clean ones. Opens the file through the
+  // mount; where that does not lead here (lazily unmounted, mounted over, another namespace), drops the pages instead,
+  // which writes the dirty ones first.
+  void flush();
+  // Writes dirty pages of current-state and drops all of them, and its cached attributes.
+  void drop();
+  // Makes the kernel take over `size` as the size of current-state, which its writeback cache would otherwise keep to
+  // itself. The daemon recognises its own request, see is_own_thread().
+  void set_size(std::uint64_t size);
+  // Makes the kernel forget the name. Waits for the lock of the directory: only after the reply to any change in it,
+  // and never on the lane that serves such changes.
+  void forget_name(std::uint64_t directory, const std::string& name);
+
+  // To be called by the open handler for an open of current-state by `thread` (0 = none): true if it is the daemon's
+  // own.
+  bool note_open(pid_t thread);
+  // True if `thread` is one that is in set_size() now.
+  [[nodiscard]] bool is_sizing(pid_t thread) const { return thread != 0 && sizing_.load() == thread; }
+
+ private:
+  // Opens current-state through the mount; -1 when that does not lead to this daemon.
+  int open_own();
+
+  fuse_session* session_ = nullptr;
+  std::string current_state_;     // its path
+  std::mutex own_open_;           // one open_own() at a time; no handler of a request takes it
+  std::atomic<pid_t> opener_{0};  // thread in open_own(), 0 = none
+  std::atomic<bool> own_open_seen_{false};
+  std::atomic<pid_t> sizing_{0};
+};
+
+}  // namespace fvdfs
+
+#endif  // FVDFS_PAGE_CACHE_H_
