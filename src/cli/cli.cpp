@@ -1,7 +1,185 @@
+// Help, parsing and dispatch. Everything here is driven by the table of commands.
 #include "cli/cli.h"
 
-namespace fvd::cli {
+#include <algorithm>
+#include <array>
+#include <boost/program_options/errors.hpp>
+#include <boost/program_options/parsers.hpp>
+#include <boost/program_options/value_semantic.hpp>
+#include <exception>
+#include <iomanip>
+#include <ostream>
+#include <string_view>
+#include <utility>
 
-int run(const Arguments&, const Streams&) { return kUsage; }
+#include "cli/command.h"
+#include "cli/suggest.h"
+#include "fvd/version.h"
+
+namespace fvd::cli {
+namespace {
+
+constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
+
+const std::array<const Command*, 9> kCommands{&kCreate,       &kInfo,           &kTree,
+                                              &kSnapshotList, &kSnapshotCreate, &kSnapshotDelete,
+                                              &kSnapshotGoto, &kSnapshotRename, &kCheck};
+
+bool in_group(const Command& command) { return command.name.starts_with(kGroup); }
+std::string_view word_in_group(const Command& command) { return command.name.substr(kGroup.size() + 1); }
+
+po::options_description options_of(const Command& command) {
+  po::options_description options;
+  command.declare(options);
+  options.add_options()("help,h", po::bool_switch(), "print this help");
+  return options;
+}
+
+void print_options(std::ostream& out, const po::options_description& options) {
+  for (const auto& option : options.options()) {
+    if (option->description().empty()) continue;  // refused, so not offered
+    const std::string short_name = option->canonical_display_name(po::command_line_style::allow_dash_for_short);
+    std::string text = short_name.starts_with('-') ? "  " + short_name + ", --" : "      --";
+    text += option->long_name();
+    if (option->semantic()->max_tokens() > 0) text += " " + option->semantic()->name();
+    out << std::left << std::setw(28) << text << (text.size() > 26 ? "\n" + std::string(28, ' ') : "")
+        << option->description() << '\n';
+  }
+}
+
+void print_help(std::ostream& out, const Command& command) {
+  out << "usage: fvd " << command.name << ' ' << command.synopsis << "\n\n" << command.summary << "\n\noptions:\n";
+  print_options(out, options_of(command));
+  out << "\nexample:\n  " << command.example << '\n';
+}
+
+void print_group_help(std::ostream& out) {
+  out << "usage: fvd snapshot COMMAND [OPTION]... IMAGE [ARGUMENT]...\n\n"
+         "the snapshot operations on an image that is not mounted\n\ncommands:\n";
+  for (const Command* command : kCommands) {
+    if (in_group(*command))
+      out << "  " << std::left << std::setw(10) << word_in_group(*command) << command->summary << '\n';
+  }
+  for (const Command* command : kCommands) {
+    if (!in_group(*command)) continue;
+    out << "\nfvd " << command->name << ' ' << command->synopsis << '\n';
+    print_options(out, options_of(*command));
+  }
+  out << "\nexample:\n  " << kSnapshotCreate.example << '\n';
+}
+
+void print_main_help(std::ostream& out) {
+  out << "usage: fvd COMMAND [OPTION]... IMAGE [ARGUMENT]...\n"
+         "       fvd {--help|--version}\n\n"
+         "Works on a Fast Virtual Disk image that is not mounted; fvdfs mounts one.\n\ncommands:\n";
+  bool group_printed = false;
+  for (const Command* command : kCommands) {
+    if (!in_group(*command)) {
+      out << "  " << std::left << std::setw(10) << command->name << command->summary << '\n';
+    } else if (!std::exchange(group_printed, true)) {
+      out << "  " << std::left << std::setw(10) << kGroup
+          << "list, create, delete, goto, rename: the snapshot operations\n";
+    }
+  }
+  out << "\noptions:\n"
+         "  -h, --help                print this help; fvd COMMAND --help prints that of a command\n"
+         "  -V, --version             print the version\n"
+         "\nexample:\n  fvd create disk.fvd 20G && fvd snapshot create disk.fvd s1 && fvd tree disk.fvd\n";
+}
+
+int unknown_command(const Streams& streams, const std::string& group, const std::string& word,
+                    const std::vector<std::string_view>& known) {
+  const std::string near = suggest(word, known);
+  streams.err << "fvd: unknown command \"" << group << one_line(word) << '"'
+              << (near.empty() ? "" : "; did you mean \"" + group + near + "\"?") << " See: fvd " << group
+              << "--help\n";
+  return kUsage;
+}
+
+int run_command(const Command& command, const Arguments& arguments, const Streams& streams) {
+  // Abbreviated option names would change their meaning as options are added.
+  constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
+  const po::options_description options = options_of(command);
+  po::variables_map values;
+  std::vector<std::string> operands;
+  try {
+    const auto parsed = po::command_line_parser(arguments).options(options).style(kStyle).run();
+    for (const auto& option : parsed.options) {
+      if (option.string_key.empty()) operands.insert(operands.end(), option.value.begin(), option.value.end());
+    }
+    po::store(parsed, values);
+    po::notify(values);
+  } catch (const po::error& error) {
+    return usage_error(streams, command, error.what());
+  }
+  if (values["help"].as<bool>()) {
+    print_help(streams.out, command);
+    return kSuccess;
+  }
+  if (operands.size() < command.min_operands) return usage_error(streams, command, "too few arguments");
+  if (operands.size() > command.max_operands) {
+    return usage_error(streams, command, "unexpected argument \"" + operands[command.max_operands] + "\"");
+  }
+  return command.run({command, values, operands, streams});
+}
+
+bool is_help(const std::string& word) { return word == "--help" || word == "-h"; }
+
+int run_group(const Arguments& arguments, const Streams& streams) {
+  if (arguments.empty()) {
+    print_group_help(streams.err);
+    return kUsage;
+  }
+  if (is_help(arguments[0])) {
+    print_group_help(streams.out);
+    return kSuccess;
+  }
+  std::vector<std::string_view> known;
+  for (const Command* command : kCommands) {
+    if (!in_group(*command)) continue;
+    known.push_back(word_in_group(*command));
+    if (known.back() == arguments[0]) return run_command(*command, {arguments.begin() + 1, arguments.end()}, streams);
+  }
+  return unknown_command(streams, "snapshot ", arguments[0], known);
+}
+
+int dispatch(const Arguments& arguments, const Streams& streams) {
+  if (arguments.empty()) {
+    print_main_help(streams.err);
+    return kUsage;
+  }
+  const std::string& word = arguments[0];
+  if (is_help(word)) {
+    print_main_help(streams.out);
+    return kSuccess;
+  }
+  if (word == "--version" || word == "-V") {
+    streams.out << "fvd " << FVD_VERSION_STRING << '\n';
+    return kSuccess;
+  }
+  const Arguments rest(arguments.begin() + 1, arguments.end());
+  if (word == kGroup) return run_group(rest, streams);
+  std::vector<std::string_view> known{kGroup};
+  for (const Command* command : kCommands) {
+    if (in_group(*command)) continue;
+    known.push_back(command->name);
+    if (command->name == word) return run_command(*command, rest, streams);
+  }
+  return unknown_command(streams, "", word, known);
+}
+
+}  // namespace
+
+int run(const Arguments& arguments, const Streams& streams) {
+  try {
+    const int status = dispatch(arguments, streams);
+    streams.out.flush();
+    if (streams.out) return status;
+    streams.err << "fvd: cannot write to standard output (is the disk full?)\n";
+  } catch (const std::exception& error) {
+    streams.err << "fvd: stopped by an error of its own: " << error.what() << '\n';
+  }
+  return kFailure;
+}
 
 }  // namespace fvd::cli

@@ -1,0 +1,71 @@
+#include "cli/command.h"
+
+#include <algorithm>
+#include <boost/program_options/value_semantic.hpp>
+#include <ostream>
+
+#include "image/tree_text.h"
+
+namespace fvd::cli {
+namespace {
+
+// What to do about it, where the library cannot know the tool's words for that.
+std::string advice(const std::string& image, const Status& status) {
+  switch (status.code()) {
+    case Code::kNotFound:
+      return status.system_error() == 0 ? "; see: fvd snapshot list " + image : "; check the path";
+    case Code::kNoSpace:
+      return "; free some space there and try again";
+    case Code::kIo:
+      return "; see the kernel's log for the storage's errors";
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+int fail(const Streams& streams, const std::string& image, const Status& status) {
+  std::string message = status.message();
+  if (message.find(image) == std::string::npos) message.insert(0, "image " + image + ": ");
+  streams.err << "fvd: " << one_line(message + advice(image, status)) << '\n';
+  return kFailure;
+}
+
+int usage_error(const Streams& streams, const Command& command, const std::string& what) {
+  streams.err << "fvd " << command.name << ": " << one_line(what) << "; see: fvd " << command.name << " --help\n";
+  return kUsage;
+}
+
+void declare_force_share(po::options_description& options) {
+  options.add_options()("force-share,U", po::bool_switch(),
+                        "read the image although another process writes it; what is read may be out of date");
+}
+
+Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation) {
+  OpenOptions how;
+  how.read_only = true;
+  how.force_share = invocation.flag("force-share");
+  return Image::open(invocation.operands[0], how);
+}
+
+int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change) {
+  const std::string& path = invocation.operands[0];
+  OpenOptions how;
+  how.completion_idle = std::chrono::milliseconds(0);  // a command is over before it could begin
+  auto image = Image::open(path, how);
+  if (!image) return fail(invocation.streams, path, image.status());
+  if (const Status s = change(**image); !s) return fail(invocation.streams, path, s);
+  if (const Status s = (*image)->close(); !s) return fail(invocation.streams, path, s);
+  return kSuccess;
+}
+
+std::string one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
+  return text;
+}
+
+std::string exact_size(std::uint64_t bytes) { return human_bytes(bytes) + " (" + std::to_string(bytes) + " bytes)"; }
+
+}  // namespace fvd::cli

@@ -1,0 +1,76 @@
+#include <array>
+#include <fstream>
+
+#include "cli_rig.h"
+
+namespace fvd::test {
+namespace {
+
+class CliCheck : public CliImage {
+ protected:
+  void damage(std::uint64_t offset) {
+    std::fstream file(image, std::ios::in | std::ios::out | std::ios::binary);
+    std::array<char, 4> bytes{};
+    file.seekg(static_cast<std::streamoff>(offset));
+    file.read(bytes.data(), bytes.size());
+    for (char& byte : bytes) byte = static_cast<char>(~byte);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file.write(bytes.data(), bytes.size());
+  }
+
+  // File offset of the first place that holds `text`.
+  std::uint64_t find(const std::string& text) {
+    std::ifstream file(image, std::ios::binary);
+    const std::string content(std::istreambuf_iterator<char>(file), {});
+    return content.find(text);
+  }
+};
+
+TEST_F(CliCheck, ASoundImageIsConsistent) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  const std::string said = fvd_ok({"check", image});
+  EXPECT_NE(said.find(image + ": consistent\n"), std::string::npos) << said;
+  const auto report = fvd_json({"check", "--json", image});
+  EXPECT_EQ(report["image"], image);
+  EXPECT_EQ(report["exit_status"], 0);
+  EXPECT_EQ(report["corruptions"], 0);
+  EXPECT_EQ(report["leaks"], 0);
+  EXPECT_EQ(report["snapshots"], 1);
+  EXPECT_EQ(report["clean"], true);
+  EXPECT_EQ(report["findings"], nlohmann::json::array());
+  for (const char* number : {"chunks_total", "chunks_used", "journal_records"}) {
+    EXPECT_TRUE(report[number].is_number_unsigned()) << number;
+  }
+}
+
+TEST_F(CliCheck, ADamagedStructureIsCorruption) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  damage(find("FVDSNAPS") + 64);
+  const Outcome text = fvd({"check", image});
+  EXPECT_EQ(text.status, 2) << text.out;
+  EXPECT_NE(text.out.find("corruption: directory: "), std::string::npos) << text.out;
+  EXPECT_EQ(text.err, "");
+  const Outcome outcome = fvd({"check", "--json", image});
+  EXPECT_EQ(outcome.status, 2);
+  const auto report = outcome.json();
+  EXPECT_EQ(report["exit_status"], 2);
+  EXPECT_GE(report["corruptions"], 1);
+  ASSERT_FALSE(report["findings"].empty());
+  EXPECT_EQ(report["findings"][0]["kind"], "corruption");
+  EXPECT_TRUE(report["findings"][0]["structure"].is_string());
+  EXPECT_TRUE(report["findings"][0]["message"].is_string());
+}
+
+TEST_F(CliCheck, AnImageInUseIsNotChecked) {
+  auto open = Image::open(image, {});
+  ASSERT_OK(open);
+  expect_failure(cli::kFailure, "mounted", {"check", image});
+}
+
+TEST_F(CliCheck, RepairIsRefusedAndNotOffered) {
+  expect_failure(cli::kFailure, "cannot repair", {"check", "--repair", image});
+  EXPECT_EQ(fvd_ok({"check", "--help"}).find("repair"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fvd::test

@@ -1,0 +1,143 @@
+// info and tree, on images with and without snapshots.
+#include <filesystem>
+#include <fstream>
+#include <regex>
+
+#include "cli_rig.h"
+
+namespace fvd::test {
+namespace {
+
+class CliInspect : public CliImage {
+ protected:
+  // s1->s2->{s3->s4->(current-state), s5}
+  void grow_tree() {
+    for (const char* name : {"s1", "s2", "s3", "s4"}) fvd_ok({"snapshot", "create", image, name});
+    fvd_ok({"snapshot", "goto", image, "s2"});
+    fvd_ok({"snapshot", "create", image, "s5"});
+    fvd_ok({"snapshot", "goto", image, "s4"});
+  }
+};
+
+TEST_F(CliInspect, InfoForPeopleNamesEverything) {
+  const std::string info = fvd_ok({"info", image});
+  for (const char* line : {"image:", "uuid:", "format:", "virtual size:", "allocated:", "file size:", "on the host:",
+                           "chunks:", "block:", "journal:", "snapshots:", "parent:", "base image:", "clean:"}) {
+    EXPECT_NE(("\n" + info).find(std::string("\n") + line), std::string::npos) << line << "\n" << info;
+  }
+  EXPECT_NE(info.find("64 MiB (67108864 bytes)"), std::string::npos) << info;
+}
+
+TEST_F(CliInspect, InfoForProgramsIsExact) {
+  {
+    auto open = Image::open(image, {});
+    ASSERT_OK(open);
+    write_all(**open, 5 << 20, pattern(1 << 20, 1));
+    ASSERT_OK((*open)->close());
+  }
+  fvd_ok({"snapshot", "create", image, "s1"});
+  const auto info = fvd_json({"info", "--json", image});
+  EXPECT_EQ(info["image"], image);
+  EXPECT_TRUE(std::regex_match(info["uuid"].get<std::string>(),
+                               std::regex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")));
+  EXPECT_EQ(info["format_version"], 2);
+  EXPECT_TRUE(info["features"].is_array());
+  EXPECT_EQ(info["virtual_size"], 64 << 20);
+  EXPECT_EQ(info["allocated"], 1 << 20);
+  EXPECT_EQ(info["file_size"], std::filesystem::file_size(image));
+  EXPECT_GE(info["chunks_total"], info["chunks_used"]);
+  EXPECT_GE(info["chunks_used"], 1);
+  EXPECT_EQ(info["clean"], true);
+  EXPECT_EQ(info["read_only"], true);
+  EXPECT_EQ(info["block_device"], false);
+  EXPECT_TRUE(info["error"].is_null());
+  EXPECT_TRUE(info["base"].is_null());
+  EXPECT_EQ(info["tree"], fvd_json({"tree", "--json", image}));
+}
+
+TEST_F(CliInspect, TreeForPeopleStartsWithTheLine) {
+  EXPECT_TRUE(fvd_ok({"tree", image}).starts_with("(current-state)\n"));
+  grow_tree();
+  EXPECT_TRUE(fvd_ok({"tree", image}).starts_with("s1->s2->{s3->s4->(current-state), s5}\n"));
+}
+
+TEST_F(CliInspect, TreeForPrograms) {
+  const auto bare = fvd_json({"tree", "--json", image});
+  EXPECT_TRUE(bare["current_state"]["parent"].is_null());
+  EXPECT_EQ(bare["snapshots"].size(), 0U);
+  grow_tree();
+  const auto tree = fvd_json({"tree", "--json", image});
+  EXPECT_EQ(tree["line"], "s1->s2->{s3->s4->(current-state), s5}");
+  EXPECT_EQ(tree["current_state"]["parent"], "s4");
+  ASSERT_EQ(tree["snapshots"].size(), 5U);
+  EXPECT_TRUE(tree["snapshots"][0]["parent"].is_null());
+  EXPECT_EQ(tree["snapshots"][4]["name"], "s5");
+  EXPECT_EQ(tree["snapshots"][4]["parent"], "s2");
+}
+
+TEST_F(CliInspect, TreeForGraphvizHasEachStateAndEachEdge) {
+  grow_tree();
+  fvd_ok({"snapshot", "create", image, R"(a "quote" and a \)"});
+  const std::string dot = fvd_ok({"tree", "--dot", image});
+  EXPECT_TRUE(dot.starts_with("digraph snapshots {\n")) << dot;
+  EXPECT_TRUE(dot.ends_with("}\n")) << dot;
+  for (const char* part : {"s1 [label=\"s1\"", "s1 -> s2;", "s2 -> s3;", "s2 -> s5;", "s3 -> s4;", "s4 -> s6;",
+                           "s6 -> current;", R"([label="a \"quote\" and a \\")", "current [label=\"current-state\""}) {
+    EXPECT_NE(dot.find(part), std::string::npos) << part << "\n" << dot;
+  }
+}
+
+TEST_F(CliInspect, AnImageOpenForWritingIsRefusedUnlessShared) {
+  auto open = Image::open(image, {});
+  ASSERT_OK(open);
+  for (const cli::Arguments& command : {cli::Arguments{"info"}, {"tree"}, {"snapshot", "list"}}) {
+    cli::Arguments line = command;
+    line.push_back(image);
+    expect_failure(cli::kFailure, "mounted", line);
+    line.emplace_back("--force-share");
+    fvd_ok(line);
+    line.back() = "-U";
+    fvd_ok(line);
+  }
+}
+
+TEST_F(CliInspect, ReadersShareAnImage) {
+  auto open = Image::open(image, {.read_only = true});
+  ASSERT_OK(open);
+  fvd_ok({"info", image});
+  fvd_ok({"tree", image});
+  fvd_ok({"check", image});
+  expect_failure(cli::kFailure, "in use", {"snapshot", "create", image, "s1"});
+}
+
+TEST_F(CliInspect, SaysWhatIsNoImage) {
+  const std::string raw = directory.file("raw");
+  std::ofstream(raw) << std::string(1 << 20, 'r');
+  const std::string empty = directory.file("empty");
+  std::ofstream(empty).flush();
+  for (const cli::Arguments& command : {cli::Arguments{"info"}, {"tree"}, {"snapshot", "list"}, {"check"}}) {
+    for (const std::string& path :
+         {raw, empty, directory.file("missing"), std::string("/dev/null"), std::string("/tmp")}) {
+      cli::Arguments line = command;
+      line.push_back(path);
+      expect_failure(cli::kFailure, path, line);
+    }
+  }
+}
+
+TEST_F(CliInspect, ReadingChangesNoByte) {
+  grow_tree();
+  const auto content = [&] {
+    std::ifstream file(image, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string before = content();
+  fvd_ok({"info", image});
+  fvd_ok({"tree", image});
+  fvd_ok({"snapshot", "list", image});
+  fvd_ok({"check", image});
+  EXPECT_TRUE(content() == before);
+}
+
+}  // namespace
+}  // namespace fvd::test

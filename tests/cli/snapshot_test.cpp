@@ -1,0 +1,112 @@
+#include <regex>
+
+#include "cli_rig.h"
+
+namespace fvd::test {
+namespace {
+
+class CliSnapshot : public CliImage {
+ protected:
+  std::string line() { return fvd_json({"tree", "--json", image})["line"]; }
+
+  void fill(std::uint64_t seed) {
+    auto open = Image::open(image, {});
+    ASSERT_OK(open);
+    write_all(**open, 0, pattern(1 << 20, seed));
+    ASSERT_OK((*open)->close());
+  }
+
+  Bytes current() {
+    auto open = Image::open(image, {.read_only = true});
+    if (!open) return {};
+    return read_range(**open, 0, 1 << 20);
+  }
+};
+
+TEST_F(CliSnapshot, TakesGoesRenamesAndDeletes) {
+  fill(1);
+  EXPECT_EQ(fvd_ok({"snapshot", "create", image, "s1"}), "");
+  fill(2);
+  fvd_ok({"snapshot", "create", image, "s2"});
+  EXPECT_EQ(line(), "s1->s2->(current-state)");
+  fvd_ok({"snapshot", "goto", image, "s1"});
+  EXPECT_EQ(line(), "s1->{s2, (current-state)}");
+  EXPECT_EQ(difference(pattern(1 << 20, 1), current()), "");
+  fvd_ok({"snapshot", "goto", image, "s2"});
+  EXPECT_EQ(difference(pattern(1 << 20, 2), current()), "");
+  fvd_ok({"snapshot", "rename", image, "s1", "golden"});
+  EXPECT_EQ(line(), "golden->s2->(current-state)");
+  fvd_ok({"snapshot", "delete", image, "golden"});
+  EXPECT_EQ(line(), "s2->(current-state)");
+  EXPECT_EQ(difference(pattern(1 << 20, 2), current()), "");
+  EXPECT_EQ(fvd({"check", image}).status, 0);
+}
+
+TEST_F(CliSnapshot, ListsInOrderWithDescriptions) {
+  fvd_ok({"snapshot", "create", image, "b", "-d", "before the upgrade\nsecond line"});
+  fvd_ok({"snapshot", "create", "--description=after", image, "a"});
+  const auto list = fvd_json({"snapshot", "list", "--json", image});
+  ASSERT_EQ(list.size(), 2U);
+  EXPECT_EQ(list[0]["name"], "b");
+  EXPECT_EQ(list[0]["description"], "before the upgrade\nsecond line");
+  EXPECT_EQ(list[0]["virtual_size"], 64 << 20);
+  EXPECT_EQ(list[0]["held"], false);
+  EXPECT_TRUE(
+      std::regex_match(list[0]["created"].get<std::string>(), std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z)")));
+  EXPECT_EQ(list[1]["name"], "a");
+  EXPECT_EQ(list[1]["parent"], "b");
+  const std::string table = fvd_ok({"snapshot", "list", image});
+  EXPECT_TRUE(std::regex_search(table, std::regex("^NAME +PARENT +TAKEN +SIZE +ALLOCATED +HELD +DESCRIPTION\nb +- ")))
+      << table;
+  EXPECT_EQ(table.find("second line"), std::string::npos) << table;
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 3);
+}
+
+TEST_F(CliSnapshot, AnEmptyListIsAHeadOrAnEmptyArray) {
+  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image}), nlohmann::json::array());
+  EXPECT_TRUE(fvd_ok({"snapshot", "list", image}).starts_with("NAME"));
+}
+
+TEST_F(CliSnapshot, FailuresSayWhatIsWrongAndChangeNothing) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  expect_failure(cli::kFailure, "\"s1\"", {"snapshot", "create", image, "s1"});
+  expect_failure(cli::kFailure, "current-state", {"snapshot", "create", image, "current-state"});
+  expect_failure(cli::kFailure, image, {"snapshot", "create", image, ""});
+  expect_failure(cli::kFailure, image, {"snapshot", "create", image, "a/b"});
+  expect_failure(cli::kFailure, image, {"snapshot", "create", image, "a\nb"});
+  expect_failure(cli::kFailure, "255", {"snapshot", "create", image, std::string(256, 'x')});
+  expect_failure(cli::kFailure, "4,096", {"snapshot", "create", image, "s2", "-d", std::string(4097, 'x')});
+  for (const char* command : {"delete", "goto"}) {
+    expect_failure(cli::kFailure, "fvd snapshot list " + image, {"snapshot", command, image, "s9"});
+  }
+  expect_failure(cli::kFailure, "\"s9\"", {"snapshot", "rename", image, "s9", "s10"});
+  fvd_ok({"snapshot", "create", image, "s2"});
+  expect_failure(cli::kFailure, "\"s2\"", {"snapshot", "rename", image, "s1", "s2"});
+  EXPECT_EQ(line(), "s1->s2->(current-state)");
+}
+
+TEST_F(CliSnapshot, AHeldSnapshotIsNotDeleted) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  {
+    auto open = Image::open(image, {});
+    ASSERT_OK(open);
+    ASSERT_OK((*open)->snapshot_set_hold("s1", true));
+    ASSERT_OK((*open)->close());
+  }
+  expect_failure(cli::kFailure, "held", {"snapshot", "delete", image, "s1"});
+  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image})[0]["held"], true);
+}
+
+TEST_F(CliSnapshot, AnImageInUseIsLeftAlone) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  auto open = Image::open(image, {});
+  ASSERT_OK(open);
+  expect_failure(cli::kFailure, "mounted", {"snapshot", "create", image, "s2"});
+  expect_failure(cli::kFailure, "mounted", {"snapshot", "delete", image, "s1"});
+  expect_failure(cli::kFailure, "mounted", {"snapshot", "goto", image, "s1"});
+  expect_failure(cli::kFailure, "mounted", {"snapshot", "rename", image, "s1", "s2"});
+  EXPECT_EQ((*open)->snapshots().size(), 1U);
+}
+
+}  // namespace
+}  // namespace fvd::test

@@ -1,0 +1,116 @@
+// What the tool says about itself, and about command lines that it cannot follow.
+#include <ostream>
+#include <streambuf>
+
+#include "cli/suggest.h"
+#include "cli_rig.h"
+#include "fvd/version.h"
+
+namespace fvd::test {
+namespace {
+
+const std::vector<cli::Arguments> kCommands{{"create"},
+                                            {"info"},
+                                            {"tree"},
+                                            {"snapshot", "list"},
+                                            {"snapshot", "create"},
+                                            {"snapshot", "delete"},
+                                            {"snapshot", "goto"},
+                                            {"snapshot", "rename"},
+                                            {"check"}};
+
+cli::Arguments with(cli::Arguments command, std::initializer_list<std::string> more) {
+  command.insert(command.end(), more);
+  return command;
+}
+
+TEST(CliUsage, VersionIsTheProjects) {
+  EXPECT_EQ(fvd_ok({"--version"}), std::string("fvd ") + FVD_VERSION_STRING + "\n");
+  EXPECT_EQ(fvd_ok({"-V"}), fvd_ok({"--version"}));
+}
+
+TEST(CliUsage, HelpListsTheCommandsThatWork) {
+  const std::string help = fvd_ok({"--help"});
+  for (const char* command : {"create", "info", "tree", "snapshot", "check"}) {
+    EXPECT_NE(help.find(std::string("\n  ") + command + " "), std::string::npos) << command;
+  }
+  for (const char* later : {"convert", "map", "diff", "resize", "flatten", "upgrade"}) {
+    EXPECT_EQ(help.find(std::string("\n  ") + later + " "), std::string::npos) << later;
+    expect_failure(cli::kUsage, "unknown command", {later});
+  }
+}
+
+TEST(CliUsage, EachCommandHasHelpWithAnExample) {
+  for (const auto& command : kCommands) {
+    const std::string help = fvd_ok(with(command, {"--help"}));
+    EXPECT_TRUE(help.starts_with("usage: fvd " + command.back()) || command.size() == 2) << help;
+    EXPECT_NE(help.find("\nexample:\n  fvd "), std::string::npos) << help;
+    EXPECT_EQ(fvd_ok(with(command, {"-h"})), help);
+    EXPECT_EQ(fvd_ok(with(command, {"operand", "--help"})), help) << "help counts before the arguments do";
+  }
+  EXPECT_NE(fvd_ok({"snapshot", "--help"}).find("rename a snapshot"), std::string::npos);
+}
+
+TEST(CliUsage, NothingToDoIsAUsageError) {
+  for (const cli::Arguments& arguments : {cli::Arguments{}, cli::Arguments{"snapshot"}}) {
+    const Outcome outcome = fvd(arguments);
+    EXPECT_EQ(outcome.status, cli::kUsage);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_TRUE(outcome.err.starts_with("usage: ")) << outcome.err;
+  }
+}
+
+TEST(CliUsage, MistypedCommandsGetASuggestion) {
+  expect_failure(cli::kUsage, "did you mean \"create\"?", {"craete", "x"});
+  expect_failure(cli::kUsage, "did you mean \"info\"?", {"inof"});
+  expect_failure(cli::kUsage, "did you mean \"snapshot\"?", {"snapshots"});
+  expect_failure(cli::kUsage, "did you mean \"snapshot rename\"?", {"snapshot", "renmae"});
+  const Outcome far = fvd({"frobnicate"});
+  EXPECT_EQ(far.status, cli::kUsage);
+  EXPECT_EQ(far.err.find("did you mean"), std::string::npos) << far.err;
+}
+
+TEST(CliUsage, SuggestionsAreNeverFarFetched) {
+  EXPECT_EQ(cli::suggest("chekc", {"create", "check"}), "check");
+  EXPECT_EQ(cli::suggest("", {"create", "check"}), "");
+  EXPECT_EQ(cli::suggest("abcde", {"create", "check"}), "");
+  EXPECT_EQ(cli::suggest(std::string(100000, 'c'), {"create"}), "");
+}
+
+TEST(CliUsage, UnknownOptionsAndMisfittingArgumentsAreUsageErrors) {
+  for (const auto& command : kCommands) {
+    expect_failure(cli::kUsage, "--frobnicate", with(command, {"--frobnicate", "x"}));
+    expect_failure(cli::kUsage, "too few arguments", command);
+    expect_failure(cli::kUsage, "unexpected argument \"x\"", with(command, {"x", "x", "x", "x"}));
+  }
+  expect_failure(cli::kUsage, "--js", {"info", "--js", "x"});  // no abbreviations
+  expect_failure(cli::kUsage, "--json", {"info", "--json=1", "x"});
+  expect_failure(cli::kUsage, "chunk-size", {"create", "x", "1G", "--chunk-size"});
+  expect_failure(cli::kUsage, "exclude each other", {"tree", "--json", "--dot", "x"});
+}
+
+TEST(CliUsage, ArgumentsAfterTwoDashesAreNoOptions) {
+  TemporaryDirectory directory;
+  expect_failure(cli::kFailure, "--json", {"info", "--", directory.file("--json")});
+}
+
+TEST(CliUsage, MessagesStayOnOneLineWhateverTheArguments) {
+  expect_failure(cli::kUsage, "unexpected argument \"a?b\"", {"info", "x", "a\nb"});
+  expect_failure(cli::kUsage, "unknown command \"a?b\"", {"a\nb"});
+  expect_failure(cli::kFailure, "no?such", {"info", "/no\nsuch"});
+}
+
+// A stream that takes nothing, as a full disk or a closed pipe.
+class FullBuffer : public std::streambuf {};
+
+TEST(CliUsage, OutputThatCannotBeWrittenIsAFailure) {
+  FullBuffer full;
+  std::ostream out(&full);
+  std::istringstream in;
+  std::ostringstream err;
+  EXPECT_EQ(cli::run({"--help"}, {in, out, err}), cli::kFailure);
+  EXPECT_NE(err.str().find("cannot write to standard output"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fvd::test
