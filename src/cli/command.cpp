@@ -66,6 +66,9 @@ std::string one_line(std::string text) {
   return text;
 }
 
-std::string exact_size(std::uint64_t bytes) { return human_bytes(bytes) + " (" + std::to_string(bytes) + " bytes)"; }
+std::string exact_size(std::uint64_t bytes) {
+  if (bytes < 1024) return std::to_string(bytes) + " bytes";
+  return human_bytes(bytes) + " (" + std::to_string(bytes) + " bytes)";
+}
 
 }  // namespace fvd::cli

@@ -69,7 +69,7 @@ int with_image(const Invocation& invocation, const std::function<Status(Image&)>
 
 // `text` on one line, whatever a path or a name in it holds.
 std::string one_line(std::string text);
-// "20 GiB (21474836480 bytes)".
+// "20 GiB (21474836480 bytes)", "512 bytes".
 std::string exact_size(std::uint64_t bytes);
 
 }  // namespace fvd::cli

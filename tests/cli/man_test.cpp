@@ -1,0 +1,109 @@
+// The help and the man pages say the same: every command and every option of one is in the other.
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include "cli_rig.h"
+
+namespace fvd::test {
+namespace {
+
+using Names = std::set<std::string>;
+
+const std::string kManDirectory = FVD_SOURCE_DIR "/docs/man/";
+
+// The page without its escapes and fonts.
+std::string man_page(const std::string& name) {
+  std::ifstream file(kManDirectory + name + ".1");
+  EXPECT_TRUE(file) << name;
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  text = std::regex_replace(text, std::regex(R"(\\f.)"), "");
+  return std::regex_replace(text, std::regex(R"(\\-)"), "-");
+}
+
+std::string section(const std::string& page, const std::string& title) {
+  const std::size_t start = page.find("\n.SH " + title + "\n");
+  if (start == std::string::npos) return {};
+  return page.substr(start + 1, page.find("\n.SH ", start + 1) - start);
+}
+
+Names matches(const std::string& text, const std::string& pattern) {
+  Names names;
+  const std::regex expression(pattern);
+  for (std::sregex_iterator it(text.begin(), text.end(), expression), end; it != end; ++it) names.insert((*it)[1]);
+  return names;
+}
+
+// "-b", "--base" and their like on the lines that introduce options.
+Names options_in_help(const std::string& help) {
+  Names names;
+  std::istringstream lines(help);
+  for (std::string line; std::getline(lines, line);) {
+    if (std::regex_search(line, std::regex("^ +-"))) {
+      names.merge(matches(line.substr(0, 26), R"((?:^|[ ,])(--?[A-Za-z][a-z-]*))"));
+    }
+  }
+  return names;
+}
+
+Names options_in_man(const std::string& page) {
+  Names names;
+  const std::regex head(R"(\.TP\n(\.B.*)\n)");
+  const std::string options = section(page, "OPTIONS");
+  for (std::sregex_iterator it(options.begin(), options.end(), head), end; it != end; ++it) {
+    names.merge(matches((*it)[1], R"((?:[ ,"])(--?[A-Za-z][a-z-]*))"));
+  }
+  return names;
+}
+
+// What stands in brackets or braces of the synopsis.
+Names options_in_synopsis(const std::string& text) { return matches(text, R"((?:[ \[|])(--?[A-Za-z][a-z-]*))"); }
+
+const Names kPages{"create", "info", "tree", "snapshot", "check"};
+
+TEST(CliMan, EachCommandHasAPageAndEachPageACommand) {
+  const std::string commands = fvd_ok({"--help"});
+  const std::string list =
+      commands.substr(commands.find("commands:"), commands.find("options:") - commands.find("commands:"));
+  EXPECT_EQ(matches(list, R"(\n  ([a-z]+) )"), kPages);
+  EXPECT_EQ(matches(section(man_page("fvd"), "COMMANDS"), R"(\.BR fvd-([a-z]+) )"), kPages);
+  Names pages;
+  for (const auto& entry : std::filesystem::directory_iterator(kManDirectory)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("fvd-") && name.ends_with(".1")) pages.insert(name.substr(4, name.size() - 6));
+  }
+  EXPECT_EQ(pages, kPages);
+}
+
+TEST(CliMan, HelpAndManPagesHaveTheSameOptions) {
+  EXPECT_EQ(options_in_help(fvd_ok({"--help"})), options_in_man(man_page("fvd")));
+  for (const std::string& command : kPages) {
+    const Names in_help = options_in_help(fvd_ok({command, "--help"}));
+    EXPECT_GE(in_help.size(), 2U) << command;
+    EXPECT_EQ(in_help, options_in_man(man_page("fvd-" + command))) << command;
+  }
+}
+
+TEST(CliMan, HelpAndManPagesHaveTheSameSynopsis) {
+  for (const std::string& command : kPages) {
+    std::istringstream help(fvd_ok({command, "--help"}));
+    Names in_help;
+    for (std::string line; std::getline(help, line);) {
+      if (line.starts_with("usage: fvd ") || line.starts_with("fvd ")) in_help.merge(options_in_synopsis(line));
+    }
+    EXPECT_EQ(in_help, options_in_synopsis(section(man_page("fvd-" + command), "SYNOPSIS"))) << command;
+  }
+}
+
+TEST(CliMan, PagesHaveTheUsualSections) {
+  for (const std::string& command : kPages) {
+    const std::string page = man_page("fvd-" + command);
+    for (const char* title : {"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"}) {
+      EXPECT_NE(section(page, title), "") << command << ": " << title;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fvd::test
