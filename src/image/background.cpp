@@ -21,7 +21,7 @@ constexpr std::uint32_t kScanRun = 1024;               // chunks looked at in on
 }  // namespace
 
 void ImageImpl::start_background() {
-  if (read_only_ || options_.commit_interval.count() == 0) return;
+  if (read_only_ || (options_.commit_interval.count() == 0 && options_.completion_idle.count() == 0)) return;
   background_ = std::thread([this] { background_loop(); });
 }
 
@@ -33,17 +33,21 @@ void ImageImpl::background_loop() {
     const std::lock_guard lock(background_mutex_);
     return stop_;
   };
+  const bool commits = options_.commit_interval.count() != 0;
+  const auto interval = commits ? options_.commit_interval : options_.completion_idle;
   if (!was_clean_) reclaim_scan();
   std::uint64_t last_requests = requests();
   auto idle_since = std::chrono::steady_clock::now();
   for (;;) {
     {
       std::unique_lock lock(background_mutex_);
-      if (!stop_) background_wake_.wait_for(lock, options_.commit_interval);
+      if (!stop_) background_wake_.wait_for(lock, interval);
       if (stop_) return;
     }
     if (failed_.load(std::memory_order_acquire)) continue;
-    if (!front_.changes.empty() || !quarantine_.empty()) {
+    if (!commits) {
+      reclaim();
+    } else if (!front_.changes.empty() || !quarantine_.empty()) {
       const std::uint64_t epoch = current_epoch();
       if (commit_once().journal_full) {
         const std::lock_guard operation(operation_);

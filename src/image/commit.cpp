@@ -214,7 +214,7 @@ Status ImageImpl::checkpoint(bool clean) {
     front_.changes.begin_cut();
     capture.take(front_, false);
   }
-  capture.finish(virtual_size());
+  capture.finish(superblock_.virtual_size);  // virtual_size() is ahead of the table while the disk is made smaller
   const format::ObjectRef old_table = superblock_.table;
   auto table = write_capture(capture);
   Status s = table.status();

@@ -14,9 +14,10 @@ using format::kEmpty;
 using format::kPartialFlag;
 using format::kSharedFlag;
 using format::kZero;
+using format::Superblock;
 
 Status ImageImpl::discard(std::uint64_t offset, std::uint64_t length) {
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   const std::uint64_t size = virtual_size();
   if (offset >= size) return Status::ok();
   length = std::min(length, size - offset);
@@ -59,7 +60,7 @@ Status ImageImpl::discard_piece(std::uint32_t v, std::uint64_t offset, std::uint
 }
 
 Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) {
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   const std::uint64_t size = virtual_size();
   if (offset >= size) return Status::ok();
   const std::uint64_t end = offset + std::min(length, size - offset);
@@ -89,7 +90,7 @@ Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) {
 
 Status ImageImpl::resize(std::uint64_t new_size, bool allow_shrink) {
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   const std::uint64_t old_size = virtual_size();
   if (new_size % kSectorSize != 0 || new_size == 0) {
     return {Code::kInvalid, "the size of a disk is a multiple of 512 bytes and not 0"};
@@ -99,75 +100,100 @@ Status ImageImpl::resize(std::uint64_t new_size, bool allow_shrink) {
     return {Code::kInvalid, "the disk cannot be larger than 64 TiB, nor than 268,435,456 chunks"};
   }
   if (new_size == old_size) return Status::ok();
-  if (new_size > old_size) {
-    {
-      const std::unique_lock gate(gate_);
-      if (Status s = front_.table.resize(static_cast<std::uint32_t>(chunks)); !s) return s;
+  if (new_size < old_size) {
+    if (!allow_shrink) {
+      return {Code::kNotPermitted,
+              "shrinking a disk gives up what is past its new end; mount with -o shrink to allow it"};
     }
-    format::Superblock next = next_superblock(false);
-    next.virtual_size = new_size;
-    if (Status s = write_superblock(next); !s) return s;
-    virtual_size_.store(new_size, std::memory_order_release);
-    return Status::ok();
+    return shrink(new_size);
   }
-  if (!allow_shrink) {
-    return {Code::kNotPermitted,
-            "shrinking a disk gives up what is past its new end; mount with -o shrink to allow it"};
+  if (base_ != nullptr && old_size < base_->size()) return grow_over_base(new_size);
+  if (Status s = resize_table(new_size); !s) return s;
+  Superblock next = next_superblock(false);
+  next.virtual_size = new_size;
+  if (Status s = write_superblock(std::move(next)); !s) return s;
+  set_virtual_size(new_size);
+  return Status::ok();
+}
+
+void ImageImpl::set_virtual_size(std::uint64_t size) {
+  const std::unique_lock gate(gate_);
+  virtual_size_.store(size, std::memory_order_release);
+}
+
+Status ImageImpl::resize_table(std::uint64_t virtual_size) {
+  // Commits read the table without passing the gate.
+  const std::lock_guard leadership(commits_);
+  const std::unique_lock gate(gate_);
+  return front_.table.resize(geometry_.virtual_chunks(virtual_size));
+}
+
+// Writes the table as a base table of the given virtual size and switches to it.
+Status ImageImpl::switch_size(std::uint64_t virtual_size) {
+  TableCapture capture(geometry_);
+  capture.prepare(front_);
+  {
+    const std::unique_lock gate(gate_);
+    front_.changes.begin_cut();
+    capture.take(front_, false);
   }
-  return shrink(new_size);
+  capture.finish(virtual_size);
+  const format::ObjectRef old_table = superblock_.table;
+  auto table = write_capture(capture);
+  Status s = table.status();
+  if (s.is_ok()) {
+    Superblock next = next_superblock(true);
+    next.virtual_size = virtual_size;
+    next.table = *table;
+    s = switch_epoch(std::move(next));
+    if (!s) free_object(*table);
+  }
+  front_.changes.end_cut();
+  if (s.is_ok() && !object_in_use(old_table)) free_object(old_table);
+  return s;
+}
+
+// A disk that was made smaller than its base image shows zeros when it grows again, not the base.
+Status ImageImpl::grow_over_base(std::uint64_t new_size) {
+  const std::uint32_t old_chunks = geometry_.virtual_chunks(virtual_size());
+  if (Status s = resize_table(new_size); !s) return s;
+  for (std::uint32_t v = old_chunks; v < front_.table.size(); ++v) {
+    const std::lock_guard stripe(front_.stripe(v).mutex);
+    front_.table.store(v, unmapped_entry(v));  // nobody reaches it yet, and the table being written holds it
+  }
+  if (Status s = switch_size(new_size); !s) {
+    (void)resize_table(virtual_size());
+    return s;
+  }
+  set_virtual_size(new_size);
+  return Status::ok();
 }
 
 Status ImageImpl::shrink(std::uint64_t new_size) {
   const std::uint64_t old_size = virtual_size();
-  const auto set_size = [this](std::uint64_t size) {
-    const std::unique_lock gate(gate_);
-    virtual_size_.store(size, std::memory_order_release);
-  };
   // From here on nothing is written past the new end. What is cut off is discarded and committed, so that growing
   // again shows zeros and no chunk is freed before its mapping is gone; then a new base table of the new size replaces
   // the journal, whose records name chunks past the end.
-  set_size(new_size);
+  set_virtual_size(new_size);
   Status s = discard_range(new_size, old_size, old_size);
   if (s.is_ok()) s = commit_all();
-  if (!s) {
-    set_size(old_size);
-    return s;
-  }
-  TableCapture capture(geometry_);
-  {
-    const std::unique_lock gate(gate_);
-    s = front_.table.resize(geometry_.virtual_chunks(new_size));
-    capture.prepare(front_);
-    front_.changes.begin_cut();
-    capture.take(front_, false);
-  }
-  capture.finish(new_size);
-  Result<format::ObjectRef> table = s.is_ok() ? write_capture(capture) : Result<format::ObjectRef>(s);
-  s = table.status();
-  const format::ObjectRef old_table = superblock_.table;
+  if (s.is_ok()) s = resize_table(new_size);
   if (s.is_ok()) {
-    format::Superblock next = next_superblock(true);
-    next.virtual_size = new_size;
-    next.table = *table;
-    s = switch_epoch(next);
-    if (!s) free_object(*table);
-  }
-  front_.changes.end_cut();
-  if (!s) {
-    {
-      const std::unique_lock gate(gate_);
-      if (!front_.table.resize(geometry_.virtual_chunks(old_size))) return s;
+    s = switch_size(new_size);
+    if (!s && !resize_table(old_size)) return s;
+    if (!s) {
+      for (std::uint32_t v = geometry_.virtual_chunks(new_size); v < front_.table.size(); ++v) {
+        front_.table.store(v, unmapped_entry(v));
+      }
     }
-    set_size(old_size);
-    return s;
   }
-  if (!object_in_use(old_table)) free_object(old_table);
-  return Status::ok();
+  if (!s) set_virtual_size(old_size);
+  return s;
 }
 
 Result<std::uint64_t> ImageImpl::copy_range(SnapshotId source, std::uint64_t src_offset, std::uint64_t dst_offset,
                                             std::uint64_t length) {
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   std::unique_ptr<SnapshotView> view;
   std::uint64_t src_size = virtual_size();
   const auto unpin = [this](const std::uint32_t* id) { directory_.remove_reader(*id); };
@@ -220,7 +246,7 @@ Result<std::uint64_t> ImageImpl::copy_range(SnapshotId source, std::uint64_t src
 Status ImageImpl::share_chunk(StateMap& source, std::uint32_t from, std::uint32_t to, bool* shared) {
   // No snapshot operation meanwhile: the reference that makes sharing safe must stay.
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   const std::shared_lock gate(gate_);
   if (to >= front_.table.size()) return {Code::kNoSpace, "copy past the end of the disk"};
   const bool from_front = dynamic_cast<FrontMap*>(&source) != nullptr;

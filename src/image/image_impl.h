@@ -113,11 +113,18 @@ class ImageImpl final : public Image {
   void replace_mapping(std::uint32_t v, std::uint32_t entry, const Mapping* partial = nullptr);
   [[nodiscard]] std::uint32_t unmapped_entry(std::uint32_t v) const;
   Status check_writable() const;
+  // check_writable(), and sees to it that the journal has its space before anything needs it.
+  Status begin_change();
 
   // discard.cpp
   Status discard_range(std::uint64_t offset, std::uint64_t end, std::uint64_t disk_end);
   Status discard_piece(std::uint32_t v, std::uint64_t offset, std::uint64_t length, std::uint64_t disk_end);
-  Status shrink(std::uint64_t new_size);  // REQUIRES operation_
+  // Resizing; all REQUIRE operation_.
+  Status shrink(std::uint64_t new_size);
+  Status grow_over_base(std::uint64_t new_size);
+  Status switch_size(std::uint64_t virtual_size);
+  Status resize_table(std::uint64_t virtual_size);
+  void set_virtual_size(std::uint64_t size);
   Status share_chunk(StateMap& source, std::uint32_t from, std::uint32_t to, bool* shared);
   Status copy_bytes(StateMap& source, std::uint64_t src_offset, std::uint64_t dst_offset, std::uint64_t length);
 
@@ -164,7 +171,8 @@ class ImageImpl final : public Image {
   const OpenOptions options_;
   bool read_only_;
   bool was_clean_ = true;
-  bool closed_ = false;
+  bool closed_ = true;  // until recover() succeeds: what could not be read must not be written
+  std::atomic<bool> journal_reserved_{false};
 
   std::mutex operation_;
   CommitQueue commits_;

@@ -75,9 +75,7 @@ Status write_new_image(Storage& storage, const CreateOptions& options, std::uint
     if (Status s = file.truncate(0); !s) return s;
   }
   if (Status s = file.truncate(header.data_offset); !s) return s;
-  // The journal has its space before it is needed: a commit of what was acknowledged cannot run out of it.
   if (Status s = storage.zero(0, header.data_offset); !s) return s;
-  if (Status s = file.reserve(0, header.data_offset); !s) return s;
   std::array<std::byte, kPage> page;
   superblock.encode(page);
   if (Status s = storage.write(Structure::kSuperblock, superblock.self_offset, page); !s) return s;
@@ -403,6 +401,7 @@ Status ImageImpl::recover() {
   if (!was_clean_ && !read_only_) {
     if (Status s = storage_.sync(); !s) return s;
   }
+  closed_ = false;
   return Status::ok();
 }
 
@@ -418,6 +417,7 @@ Status ImageImpl::close() {
   if (read_only_) return Status::ok();
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
+  if (storage_.untouched() && was_clean_) return Status::ok();
   if (Status s = commit_all(); !s) return s;
   reclaim();
   if (position_.offset != 0) {

@@ -45,6 +45,14 @@ Status ImageImpl::check_writable() const {
   return Status::ok();
 }
 
+Status ImageImpl::begin_change() {
+  if (Status s = check_writable(); !s) return s;
+  if (journal_reserved_.load(std::memory_order_acquire)) return Status::ok();
+  if (Status s = storage_.file().reserve(header_.journal_offset, 2 * header_.journal_half_size); !s) return s;
+  journal_reserved_.store(true, std::memory_order_release);
+  return Status::ok();
+}
+
 Result<std::size_t> ImageImpl::read(std::uint64_t offset, std::span<std::byte> out) {
   const std::shared_lock gate(gate_);
   const std::uint64_t size = virtual_size();
@@ -64,7 +72,7 @@ Result<Extent> ImageImpl::extent(std::uint64_t offset) {
 }
 
 Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::byte> data) {
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   std::size_t total = 0;
   for (bool retried = false;; retried = true) {
     Status s;

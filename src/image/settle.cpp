@@ -63,7 +63,11 @@ void ImageImpl::settle(Bits candidates) {
       freed.push_back(chunk);
     }
   });
-  quarantine_.freed(freed);
+  // What the front has overwritten since its last commit is still named by the mapping on the disk: it waits for the
+  // next commit like any chunk that the front gave up. Requests that have published such a change mark it before
+  // they leave the gate.
+  gate_.drain();
+  for (const std::uint32_t chunk : freed) quarantine_.add(chunk);
 }
 
 }  // namespace fvd

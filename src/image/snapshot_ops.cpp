@@ -76,7 +76,7 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   if (Status s = format::check_snapshot_name(name); !s) return s;
   if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   Records records = *directory_.records();
   if (SnapshotDirectory::find(records, name) != nullptr) {
     return Status(Code::kExists, "there is a snapshot \"" + std::string(name) + "\" already");
@@ -144,7 +144,14 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   front_.changes.end_cut();
   if (!s) {
     for (const ObjectRef& ref : written) free_object(ref);
-    settle(std::move(reached));  // no snapshot holds the chunks after all
+    // The chunks that no older snapshot holds are the front's own again; when that cannot be told, the next open does.
+    if (auto counts = Refcounts::load(storage_, geometry_, old_refcounts, allocator_.chunks_in_file())) {
+      Bits own(allocator_.chunks_in_file() + 1);
+      reached.for_each([&](std::uint32_t chunk) {
+        if (counts->get(chunk) == 0) own.set(chunk);
+      });
+      settle(std::move(own));
+    }
     return s;
   }
   free_object(old_directory);
@@ -156,7 +163,7 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
 
 Status ImageImpl::snapshot_goto(std::string_view name) {
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   const auto records = directory_.records();
   const SnapshotRecord* record = SnapshotDirectory::find(*records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -210,7 +217,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) {
 
 Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) {
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   Records records = *directory_.records();
   SnapshotRecord* record = find(records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -226,7 +233,7 @@ Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_na
 Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) {
   if (description.size() > kMaxDescriptionBytes) return {Code::kInvalid, "a description has at most 4,096 bytes"};
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   Records records = *directory_.records();
   SnapshotRecord* record = find(records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -237,7 +244,7 @@ Status ImageImpl::snapshot_set_description(std::string_view name, std::string_vi
 
 Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   Records records = *directory_.records();
   SnapshotRecord* record = find(records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -273,7 +280,7 @@ Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
 
 Status ImageImpl::snapshot_delete(std::string_view name) {
   const std::lock_guard operation(operation_);
-  if (Status s = check_writable(); !s) return s;
+  if (Status s = begin_change(); !s) return s;
   Records records = *directory_.records();
   const SnapshotRecord* found = find(records, name);
   if (found == nullptr) return no_such_snapshot(name);

@@ -43,6 +43,12 @@ class Storage {
   [[nodiscard]] File& file() { return *file_; }
   [[nodiscard]] const File& file() const { return *file_; }
 
+  // Nothing was written or zeroed through this Storage.
+  [[nodiscard]] bool untouched() const {
+    std::uint64_t sum = zeroed_.load();
+    for (const auto& w : written_) sum += w.load();
+    return sum == 0;
+  }
   [[nodiscard]] std::uint64_t bytes_read(Structure what) const { return read_[static_cast<std::size_t>(what)].load(); }
   [[nodiscard]] std::uint64_t bytes_written(Structure what) const {
     return written_[static_cast<std::size_t>(what)].load();
