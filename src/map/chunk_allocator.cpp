@@ -52,6 +52,9 @@ Status ChunkAllocator::grow(std::uint32_t count) {
   if (limit_ - 1 > format::kMaxChunk - count) return {Code::kNoSpace, "image " + file_.path() + " has no chunk left"};
   const std::uint32_t step = static_cast<std::uint32_t>(std::min<std::uint64_t>(
       format::kMaxChunk - (limit_ - 1), std::max<std::uint64_t>(count, kGrowBytes >> geometry_.chunk_log2)));
+  // After a crash the file may end within a chunk, with data of a request that was never acknowledged.
+  const auto size = file_.size();
+  if (!size) return size.status();
   std::uint32_t added = step;
   Status s = file_.truncate(geometry_.file_offset(limit_ - 1 + added) + geometry_.chunk_size());
   if (!s && step > count) {
@@ -65,7 +68,7 @@ Status ChunkAllocator::grow(std::uint32_t count) {
   unzeroed_.resize(limit_ / 64 + 1, 0);
   for (std::uint32_t c = old_limit; c < limit_; ++c) {
     set(used_, c, false);
-    set(unzeroed_, c, file_.is_block_device());
+    set(unzeroed_, c, file_.is_block_device() || geometry_.file_offset(c) < *size);
   }
   return Status::ok();
 }

@@ -108,6 +108,9 @@ void scribble(Image& image, std::mt19937_64& random) {
   }
 }
 
+// What to add to the disk in this round: nothing to some thousand chunks, so that the lookup table moves.
+std::uint64_t random_size(std::uint64_t round) { return round * 7919 % 5000 * kSmallChunk; }
+
 TEST(Threads, ASnapshotHoldsAPrefixOfEachWriter) {
   const auto disk = make_disk(small_chunks(kSize));
   const auto image = open_disk(*disk, busy());
@@ -143,6 +146,7 @@ TEST(Threads, ASnapshotHoldsAPrefixOfEachWriter) {
       }
     }
     taken.emplace_back(id, held);
+    if (round % 4 == 1) EXPECT_OK(image->resize(kSize + random_size(round), true));
     if (round % 3 == 2) {
       const auto victim = static_cast<std::ptrdiff_t>(round / 3 % taken.size());
       EXPECT_OK(image->snapshot_delete(image->find_snapshot(taken[static_cast<std::size_t>(victim)].first)->name));

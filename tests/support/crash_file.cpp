@@ -123,9 +123,10 @@ class CrashFile final : public File {
     if (data.empty()) return {};
     disk_->call_hook(DiskOperation::kWrite);
     std::lock_guard lock(disk_->mutex_);
-    return disk_->change({DiskOperation::kWrite, offset, data.size(),
-                          std::make_shared<const std::vector<std::byte>>(data.begin(), data.end())},
-                         disk_->current_.missing(offset, data.size()));
+    return disk_->change(
+        {DiskOperation::kWrite, offset, data.size(),
+         std::make_shared<const std::vector<std::byte>>(data.begin(), data.end()), offset + data.size()},
+        disk_->current_.missing(offset, data.size()));
   }
 
   Status sync() override {
@@ -154,19 +155,20 @@ class CrashFile final : public File {
     if (length == 0) return {};
     disk_->call_hook(DiskOperation::kZero);
     std::lock_guard lock(disk_->mutex_);
-    return disk_->change({DiskOperation::kZero, offset, length, nullptr}, 0);
+    return disk_->change({DiskOperation::kZero, offset, length, nullptr, 0}, 0);
   }
 
   Status reserve(std::uint64_t offset, std::uint64_t length) override {
     disk_->call_hook(DiskOperation::kReserve);
     std::lock_guard lock(disk_->mutex_);
-    return disk_->change({DiskOperation::kReserve, offset, length, nullptr}, disk_->current_.missing(offset, length));
+    return disk_->change({DiskOperation::kReserve, offset, length, nullptr, 0},
+                         disk_->current_.missing(offset, length));
   }
 
   Status truncate(std::uint64_t size) override {
     disk_->call_hook(DiskOperation::kTruncate);
     std::lock_guard lock(disk_->mutex_);
-    return disk_->change({DiskOperation::kTruncate, size, 0, nullptr}, 0);
+    return disk_->change({DiskOperation::kTruncate, size, 0, nullptr, 0}, 0);
   }
 
   [[nodiscard]] Result<std::uint64_t> size() const override {
@@ -313,21 +315,28 @@ Status CrashDisk::change(Change change, std::uint64_t allocates) {
   switch (begin(change.kind, allocates)) {
     case Outcome::kGo:
       apply(change, &current_);
-      pending_.push_back(std::move(change));
+      record(change, current_);
       return {};
-    case Outcome::kCutNow:
-      pending_.push_back(std::move(change));
+    case Outcome::kCutNow: {
+      SparseBytes after = current_;
+      apply(change, &after);
+      record(change, after);
       return io_error("power cut");
+    }
     case Outcome::kFail:
       apply_partly(change);
       return io_error("write");
     case Outcome::kShort: {
       Change part = change;
-      part.length = change.length / 2;
+      const std::uint64_t stop = (change.offset + change.length / 2) / kSector * kSector;  // no sector in half
+      part.length = stop > change.offset ? stop - change.offset : 0;
       part.data = std::make_shared<const std::vector<std::byte>>(
           change.data->begin(), change.data->begin() + static_cast<std::ptrdiff_t>(part.length));
-      apply(part, &current_);
-      pending_.push_back(std::move(part));
+      part.end = part.offset + part.length;
+      if (part.length != 0) {
+        apply(part, &current_);
+        record(part, current_);
+      }
       return io_error("short write");
     }
     case Outcome::kFailNoSpace:
@@ -344,7 +353,7 @@ void CrashDisk::apply_partly(const Change& change) {
   if (choice == 0) return;
   if (choice == 1 || change.kind != DiskOperation::kWrite) {
     apply(change, &current_);
-    pending_.push_back(change);
+    record(change, current_);
     return;
   }
   std::mt19937_64 random(total_);
@@ -353,19 +362,57 @@ void CrashDisk::apply_partly(const Change& change) {
     if (random() % 2 == 0) {
       const auto begin = change.data->begin() + static_cast<std::ptrdiff_t>(at);
       Change part{change.kind, change.offset + at, n,
-                  std::make_shared<const std::vector<std::byte>>(begin, begin + static_cast<std::ptrdiff_t>(n))};
+                  std::make_shared<const std::vector<std::byte>>(begin, begin + static_cast<std::ptrdiff_t>(n)),
+                  change.offset + at + n};
       apply(part, &current_);
-      pending_.push_back(std::move(part));
+      record(part, current_);
     }
     at += n;
   }
 }
 
+// Makes what a host does to its disk pending: a host caches whole sectors, so the change of a part of one goes to the
+// disk with all that was changed in that sector before.
+void CrashDisk::record(const Change& change, const SparseBytes& after) {
+  const std::uint64_t end = change.offset + change.length;
+  if (change.kind == DiskOperation::kWrite) {
+    record_sectors(change.offset, end, end, after);
+    return;
+  }
+  if (change.kind != DiskOperation::kZero || (change.offset % kSector == 0 && end % kSector == 0)) {
+    pending_.push_back(change);
+    return;
+  }
+  const std::uint64_t first = (change.offset + kSector - 1) / kSector * kSector;
+  const std::uint64_t last = end / kSector * kSector;
+  if (first >= last) {
+    record_sectors(change.offset, end, 0, after);
+    return;
+  }
+  record_sectors(change.offset, first, 0, after);
+  pending_.push_back({DiskOperation::kZero, first, last - first, nullptr, 0});
+  record_sectors(last, end, 0, after);
+}
+
+void CrashDisk::record_sectors(std::uint64_t offset, std::uint64_t end, std::uint64_t grows_to,
+                               const SparseBytes& after) {
+  if (offset == end) return;
+  const std::uint64_t start = offset / kSector * kSector;
+  std::vector<std::byte> bytes((end + kSector - 1) / kSector * kSector - start);
+  after.read(start, bytes);
+  const std::uint64_t length = bytes.size();
+  pending_.push_back({DiskOperation::kWrite, start, length,
+                      std::make_shared<const std::vector<std::byte>>(std::move(bytes)), grows_to});
+}
+
 void CrashDisk::apply(const Change& change, SparseBytes* to) {
   switch (change.kind) {
-    case DiskOperation::kWrite:
+    case DiskOperation::kWrite: {
+      const std::uint64_t size = std::max(to->size(), change.end);
       to->write(change.offset, *change.data);
+      if (to->size() > size) to->truncate(size);
       break;
+    }
     case DiskOperation::kZero:
       to->zero(change.offset, change.length);
       break;
@@ -393,7 +440,9 @@ void CrashDisk::apply_torn(const Change& change, std::uint64_t seed, SparseBytes
     if (sector % run == 0) keep = random() % 2 == 0;
     const std::uint64_t n = std::min(change.length - at, kSector - (change.offset + at) % kSector);
     if (keep && change.kind == DiskOperation::kWrite) {
+      const std::uint64_t size = std::max(to->size(), std::min(change.end, change.offset + at + n));
       to->write(change.offset + at, std::span(*change.data).subspan(at, n));
+      if (to->size() > size) to->truncate(size);
     } else if (keep) {
       to->zero(change.offset + at, n);
     }

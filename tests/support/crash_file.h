@@ -102,6 +102,7 @@ class CrashDisk : public std::enable_shared_from_this<CrashDisk> {
     std::uint64_t offset = 0;  // kTruncate: the new size
     std::uint64_t length = 0;
     std::shared_ptr<const std::vector<std::byte>> data;
+    std::uint64_t end = 0;  // kWrite: how far it may grow the file
   };
   enum class Outcome : std::uint8_t { kGo, kCutNow, kDead, kFail, kFailNoSpace, kShort };
 
@@ -110,6 +111,8 @@ class CrashDisk : public std::enable_shared_from_this<CrashDisk> {
   void call_hook(DiskOperation operation);
   Status change(Change change, std::uint64_t allocates);
   void apply_partly(const Change& change);
+  void record(const Change& change, const SparseBytes& after);
+  void record_sectors(std::uint64_t offset, std::uint64_t end, std::uint64_t grows_to, const SparseBytes& after);
   static void apply(const Change& change, SparseBytes* to);
   static void apply_torn(const Change& change, std::uint64_t seed, SparseBytes* to);
   static void survive(const std::vector<Change>& changes, std::uint64_t seed, SparseBytes* to);
@@ -117,7 +120,7 @@ class CrashDisk : public std::enable_shared_from_this<CrashDisk> {
   mutable std::mutex mutex_;
   SparseBytes durable_;          // at the last sync
   SparseBytes current_;          // what reads see
-  std::vector<Change> pending_;  // from durable_ to current_
+  std::vector<Change> pending_;  // from durable_ to current_, in whole sectors
   Fault fault_;
   std::uint64_t counted_ = 0;     // operations that fault_.at counts
   std::uint64_t operations_ = 0;  // since arm()

@@ -92,6 +92,7 @@ class TrackedImage {
   };
   enum class Rule : std::uint8_t { kExact, kAfterCrash };
 
+  [[nodiscard]] bool faulty() const;
   [[nodiscard]] std::uint32_t key_of(const std::string& name) const;
   // Judges an operation's Status: success makes `after` the world; failure is legal only with a fault.
   Verdict conclude(const std::string& what, Status status, std::optional<World> after);
