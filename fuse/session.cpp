@@ -18,6 +18,7 @@
 #include "fuse/log.h"
 #include "fuse/lowlevel.h"
 #include "fuse/stopper.h"
+#include "fuse/transport.h"
 #include "fvd/image.h"
 
 namespace fvdfs {
@@ -159,6 +160,7 @@ int run_session(const Options& options, Daemon& daemon) {
         fuse_session_new(arguments.get(), &operations, sizeof(operations), &filesystem));
     if (!session) return fail("cannot start a FUSE session: " + take_libfuse_complaint());
     if (const std::string why = mount_session(session.get(), options); !why.empty()) return fail(why);
+    if (!install_transport(session.get())) spdlog::warn("libfuse keeps its own transport: writes will be slower");
     (void)!::chdir("/");
 
     filesystem.on_ready([&] {

@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <ctime>
 #include <utility>
 
 #include "fuse/lowlevel.h"
@@ -73,6 +72,7 @@ Stopper::Stopper(fuse_session* session, std::string mount_point, std::function<v
 
 Stopper::~Stopper() {
   done_ = true;
+  (void)::pthread_kill(thread_.native_handle(), SIGTERM);  // blocked in every thread: it only ends the wait in loop()
   thread_.join();
 }
 
@@ -83,12 +83,10 @@ bool Stopper::unmount() {
 
 void Stopper::loop() {
   const sigset_t set = ending_signals();
-  constexpr timespec kTick{0, 100'000'000};
-  int signal = -1;
-  while (signal < 0) {
-    signal = ::sigtimedwait(&set, nullptr, &kTick);
-    if (done_) return;
+  int signal = 0;
+  while (::sigwait(&set, &signal) != 0) {
   }
+  if (done_) return;
   spdlog::info("signal {}: unmounting", signal);
   flush_();
   if (!unmount()) {

@@ -1,0 +1,20 @@
+// Transport: reading requests from /dev/fuse and writing replies, with one addition to what libfuse negotiates.
+//
+// Before each write the kernel asks for the attribute security.capability of the file, to know whether the write must
+// clear it: a second round trip for every single write. A daemon that takes this upon itself (FUSE_HANDLE_KILLPRIV_V2)
+// is not asked. libfuse 3.14 has no name for that capability, so it is added to the reply to the first request here.
+// The daemon's side of it is trivial: no regular file of the mount ever has setuid, setgid or capabilities.
+// Thread-safe.
+#ifndef FVDFS_TRANSPORT_H_
+#define FVDFS_TRANSPORT_H_
+
+struct fuse_session;
+
+namespace fvdfs {
+
+// REQUIRES a mounted session whose loop does not run yet. False when libfuse refuses, which leaves its own transport.
+bool install_transport(fuse_session* session);
+
+}  // namespace fvdfs
+
+#endif  // FVDFS_TRANSPORT_H_
