@@ -54,6 +54,7 @@ Result<ObjectRef> ImageImpl::write_refcounts(Refcounts& counts) {
 
 // Replaces the directory and nothing else.
 Status ImageImpl::switch_directory(Records records) {
+  if (Status s = begin_change(); !s) return s;
   const ObjectRef old = superblock_.directory;
   auto written = write_directory(records);
   if (!written) return written.status();
@@ -76,7 +77,7 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   if (Status s = format::check_snapshot_name(name); !s) return s;
   if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
   const std::lock_guard operation(operation_);
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
   if (SnapshotDirectory::find(records, name) != nullptr) {
     return Status(Code::kExists, "there is a snapshot \"" + std::string(name) + "\" already");
@@ -163,11 +164,12 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
 
 Status ImageImpl::snapshot_goto(std::string_view name) {
   const std::lock_guard operation(operation_);
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   const auto records = directory_.records();
   const SnapshotRecord* record = SnapshotDirectory::find(*records, name);
   if (record == nullptr) return no_such_snapshot(name);
 
+  if (Status s = begin_change(); !s) return s;
   // The new mapping, built aside. All of it belongs to the snapshot.
   Front fresh(geometry_);
   if (Status s = fresh.table.resize(geometry_.virtual_chunks(record->virtual_size)); !s) return s;
@@ -217,7 +219,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) {
 
 Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) {
   const std::lock_guard operation(operation_);
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
   SnapshotRecord* record = find(records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -233,7 +235,7 @@ Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_na
 Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) {
   if (description.size() > kMaxDescriptionBytes) return {Code::kInvalid, "a description has at most 4,096 bytes"};
   const std::lock_guard operation(operation_);
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
   SnapshotRecord* record = find(records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -244,7 +246,7 @@ Status ImageImpl::snapshot_set_description(std::string_view name, std::string_vi
 
 Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
   const std::lock_guard operation(operation_);
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
   SnapshotRecord* record = find(records, name);
   if (record == nullptr) return no_such_snapshot(name);
@@ -280,7 +282,7 @@ Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
 
 Status ImageImpl::snapshot_delete(std::string_view name) {
   const std::lock_guard operation(operation_);
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
   const SnapshotRecord* found = find(records, name);
   if (found == nullptr) return no_such_snapshot(name);
