@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs this build into an empty prefix, looks for what must be there, and builds and runs the example against it as
+# a stranger would.
+set -euo pipefail
+: "${FVD_BUILD_DIR:?the build directory}"
+source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+prefix=$work/prefix
+
+fail() {
+  echo "install: $*" >&2
+  exit 1
+}
+
+cache_value() { sed -n "s/^$1:[A-Z]*=//p" "$FVD_BUILD_DIR/CMakeCache.txt"; }
+
+cmake --install "$FVD_BUILD_DIR" --prefix "$prefix" >"$work/log" || { cat "$work/log" && fail "cmake --install"; }
+
+for program in fvdfs fvd; do
+  [[ -x "$prefix/bin/$program" ]] || fail "no bin/$program"
+  "$prefix/bin/$program" --version | grep -q '^fvd' || fail "bin/$program --version"
+done
+[[ -f "$prefix/lib/libfvd.a" ]] || fail "no lib/libfvd.a"
+[[ -f "$prefix/include/fvd/version.h" ]] || fail "no include/fvd/version.h"
+for header in "$source_dir"/include/fvd/*.h; do
+  cmp "$header" "$prefix/include/fvd/${header##*/}" || fail "header ${header##*/}"
+done
+for page in "$source_dir"/docs/man/*.1; do
+  cmp "$page" "$prefix/share/man/man1/${page##*/}" || fail "man page ${page##*/}"
+done
+[[ -z "$(find "$prefix" -mindepth 1 -maxdepth 1 ! -name bin ! -name lib ! -name include ! -name share)" ]] ||
+  fail "more than bin, lib, include and share in the prefix"
+
+# A library built with sanitizers needs them in the program too.
+sanitize=$(cache_value FVD_SANITIZE)
+cmake -S "$source_dir/examples/library" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
+  -DCMAKE_CXX_COMPILER="$(cache_value CMAKE_CXX_COMPILER)" -DCMAKE_CXX_FLAGS="${sanitize:+-fsanitize=$sanitize}" \
+  >"$work/log" 2>&1 || { cat "$work/log" && fail "the example does not configure"; }
+cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log" && fail "the example does not build"; }
+"$work/build/rewind" "$work/disk.fvd" | tee "$work/said"
+diff "$work/said" - <<'TEXT' || fail "the example printed something else"
+current-state reads: second
+snapshot before reads: first
+current-state after goto reads: first
+TEXT
+"$prefix/bin/fvd" check "$work/disk.fvd" || fail "the example's image is not consistent"
