@@ -27,10 +27,10 @@ struct CheckReport {
   std::uint64_t corruptions = 0;       // counted beyond the limit too
   std::uint64_t leaks = 0;             // reference counts that are too high, and chunks counted that nothing reaches
   std::uint64_t chunks_total = 0;
-  std::uint64_t chunks_used = 0;       // reached by a state or a structure
+  std::uint64_t chunks_used = 0;  // reached by a state or a structure
   std::uint64_t snapshots = 0;
-  std::uint64_t journal_records = 0;   // replayed in memory
-  bool clean = false;                  // the superblock says that it was closed cleanly
+  std::uint64_t journal_records = 0;  // replayed in memory
+  bool clean = false;                 // the superblock says that it was closed cleanly
   // As `qemu-img check`: 0 consistent, 2 corrupt, 3 leaked space only.
   [[nodiscard]] int exit_status() const { return corruptions != 0 ? 2 : leaks != 0 ? 3 : 0; }
 };
