@@ -105,6 +105,7 @@ class Filesystem {
   void open_current(fuse_req_t req, fuse_file_info* fi);
   void reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void flush_kernel_if_dirty();
+  fvd::Result<fvd::SnapshotId> cut(const std::string& name);
   void go_to(fuse_req_t req, const std::string& name);
 
   void reply_xattr(fuse_req_t req, const std::string& value, size_t size);

@@ -129,6 +129,10 @@ void Filesystem::setattr(fuse_req_t req, fuse_ino_t inode, struct stat* attr, in
     reply_attributes(req, inode);
     return;
   }
+  if (inode == kCurrentInode && (to_set & FUSE_SET_ATTR_MODE) != 0 && page_cache_.run_held(fuse_req_ctx(req)->pid)) {
+    reply_attributes(req, inode);
+    return;
+  }
   const Node node = node_of(inode);
   if (image_.read_only()) {
     fuse_reply_err(req, EROFS);

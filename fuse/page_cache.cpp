@@ -1,6 +1,7 @@
 #include "fuse/page_cache.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fuse/inodes.h"
@@ -50,6 +51,31 @@ void PageCache::set_size(std::uint64_t size) {
   (void)!::truncate(path.c_str(), static_cast<off_t>(size));
   sizing_ = 0;
   ::close(fd);
+}
+
+bool PageCache::with_writers_held(mode_t mode, const std::function<void()>& job) {
+  const int fd = open_own();
+  if (fd < 0) return false;
+  {
+    const std::lock_guard lock(held_mutex_);
+    holder_ = ::gettid();
+    held_job_ = &job;
+  }
+  (void)::fchmod(fd, mode);
+  ::close(fd);
+  const std::lock_guard lock(held_mutex_);
+  holder_ = 0;
+  const bool ran = held_job_ == nullptr;
+  held_job_ = nullptr;
+  return ran;
+}
+
+bool PageCache::run_held(pid_t thread) {
+  const std::lock_guard lock(held_mutex_);
+  if (thread == 0 || thread != holder_ || held_job_ == nullptr) return false;
+  (*held_job_)();
+  held_job_ = nullptr;
+  return true;
 }
 
 void PageCache::forget_name(std::uint64_t directory, const std::string& name) {

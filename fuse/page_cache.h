@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 
@@ -31,6 +32,14 @@ class PageCache {
   // Makes the kernel take over `size` as the size of current-state, which its writeback cache would otherwise keep to
   // itself. The daemon recognises its own request, see is_own_thread().
   void set_size(std::uint64_t size);
+  // Runs `job` while no write(2) to current-state is under way and nothing that one wrote is held back by the kernel's
+  // writeback cache. Does so through a change of mode to `mode` (the one it has): the kernel writes dirty pages first
+  // and keeps the inode locked until the request is answered, in whose handler the job runs (run_held()). False,
+  // without having run it, where the path does not lead here or the daemon's user may not change the mode.
+  [[nodiscard]] bool with_writers_held(mode_t mode, const std::function<void()>& job);
+  // To be called by the setattr handler for a change of mode by `thread`: runs the job if it is that of
+  // with_writers_held(), else returns false.
+  bool run_held(pid_t thread);
   // Makes the kernel forget the name. Waits for the lock of the directory: only after the reply to any change in it,
   // and never on the lane that serves such changes.
   void forget_name(std::uint64_t directory, const std::string& name);
@@ -51,6 +60,9 @@ class PageCache {
   std::atomic<pid_t> opener_{0};  // thread in open_own(), 0 = none
   std::atomic<bool> own_open_seen_{false};
   std::atomic<pid_t> sizing_{0};
+  std::mutex held_mutex_;
+  pid_t holder_ = 0;                                 // thread in with_writers_held(); under held_mutex_
+  const std::function<void()>* held_job_ = nullptr;  // ditto; nullptr once it has run
 };
 
 }  // namespace fvdfs
