@@ -9,7 +9,6 @@
 #include "io/posix_file.h"
 #include "support/crash_file.h"
 #include "support/image_rig.h"
-#include "support/memory_file.h"
 
 namespace fvd::test {
 
@@ -20,10 +19,6 @@ struct PosixFileMaker {
     return file ? std::move(file).value() : nullptr;
   }
   TemporaryDirectory directory;
-};
-
-struct MemoryFileMaker {
-  static std::unique_ptr<File> make() { return std::make_unique<MemoryFile>(); }
 };
 
 struct CrashFileMaker {

@@ -220,9 +220,7 @@ Verdict TrackedImage::preallocate(std::uint64_t offset, std::uint64_t length) {
 Verdict TrackedImage::flush() {
   World after = world_;
   after.settle();
-  const Verdict verdict = conclude("flush", image_->flush(), std::move(after));
-  other_.reset();  // the same as before, with every write among the versions
-  return verdict;
+  return conclude("flush", image_->flush(), std::move(after));
 }
 
 Verdict TrackedImage::copy(const std::string& source, std::uint64_t from, std::uint64_t to, std::uint64_t length) {
