@@ -129,7 +129,7 @@ void Filesystem::init(fuse_conn_info* connection) {
 int Filesystem::fail(const fvd::Status& status, const char* what) const {
   const int error = errno_of(status.code());
   // What a caller did wrong is the caller's to report; the log is for what went wrong here.
-  if (error == EIO || error == ENOSPC) {
+  if (error == EIO || (error == ENOSPC && status.system_error() != 0)) {
     spdlog::warn("{}: {}", what, status.message());
   } else {
     spdlog::debug("{}: {}", what, status.message());

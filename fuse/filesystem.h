@@ -4,9 +4,10 @@
 // ops_names.cpp (lookup, attributes, directories), ops_data.cpp (open files), ops_snapshot.cpp and ops_xattr.cpp.
 //
 // Threads: every method but start() and stop() may run on any number of libfuse's workers at once. Requests that must
-// talk back to the kernel go to two lanes (lane.h): `changes_` runs mkdir, goto and emptying opens, which may wait for
-// requests that workers serve; `notices_` tells the kernel things that wait for locks which the kernel holds during
-// requests of the first lane. A job of `changes_` never waits for one of `notices_`.
+// talk back to the kernel go to two lanes (lane.h): `changes_` runs mkdir, goto and (without the writeback cache)
+// emptying opens, which may wait for requests that workers serve; `notices_` tells the kernel things that wait for
+// locks which the kernel holds during requests of the first lane. A job of `changes_` never waits for one of
+// `notices_`.
 #ifndef FVDFS_FILESYSTEM_H_
 #define FVDFS_FILESYSTEM_H_
 
@@ -103,6 +104,7 @@ class Filesystem {
 
   int resize(std::uint64_t size, const fuse_file_info* fi);
   void open_current(fuse_req_t req, fuse_file_info* fi);
+  void empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void flush_kernel_if_dirty();
   fvd::Result<fvd::SnapshotId> cut(const std::string& name);

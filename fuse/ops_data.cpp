@@ -98,25 +98,32 @@ void Filesystem::open_current(fuse_req_t req, fuse_file_info* fi) {
     reply_open(req, std::move(handle), fi);
     return;
   }
-  // Emptying the disk: all zeros, every chunk given back, the size stays. What others left dirty in the kernel goes
-  // first, so that it cannot land on the emptied disk; with the writeback cache the kernel holds those pages back by
-  // itself until the open is answered, and would wait for us.
+  if (options_.writeback_cache) {
+    // Here and not on the lane: the kernel holds back the inode's lock and its dirty pages until this is answered, and
+    // a job of the lane may be waiting for either.
+    empty_current(req, std::move(handle), fi);
+    // The kernel now believes in a size of 0 and must be told.
+    notices_.run([this] { page_cache_.set_size(image_.virtual_size()); });
+    return;
+  }
+  // What others left dirty in the kernel goes first, so that it cannot land on the emptied disk.
   changes_.run([this, req, info = *fi, raw = handle.release()]() mutable {
     std::unique_ptr<FileHandle> kept(raw);
-    if (!options_.writeback_cache) flush_kernel_if_dirty();
-    attributes_.note_write();
-    if (const fvd::Status status = image_.discard(0, image_.virtual_size()); !status) {
-      writers_.leave();
-      fuse_reply_err(req, fail(status, "emptying current-state"));
-      return;
-    }
-    info.keep_cache = 0;
-    reply_open(req, std::move(kept), &info);
-    // The kernel now believes in a size of 0. It asks again, but for the writeback cache, where it must be told.
-    if (options_.writeback_cache) {
-      notices_.run([this] { page_cache_.set_size(image_.virtual_size()); });
-    }
+    flush_kernel_if_dirty();
+    empty_current(req, std::move(kept), &info);
   });
+}
+
+// All zeros, every chunk given back, the size stays.
+void Filesystem::empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi) {
+  attributes_.note_write();
+  if (const fvd::Status status = image_.discard(0, image_.virtual_size()); !status) {
+    writers_.leave();
+    fuse_reply_err(req, fail(status, "emptying current-state"));
+    return;
+  }
+  fi->keep_cache = 0;
+  reply_open(req, std::move(handle), fi);
 }
 
 void Filesystem::release(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* fi) {
