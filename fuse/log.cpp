@@ -1,16 +1,21 @@
 #include "fuse/log.h"
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 #include <syslog.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 #include "fuse/lowlevel.h"
@@ -47,6 +52,13 @@ bool start_log(const Options& options, std::string* error) {
   try {
     spdlog::sink_ptr sink;
     if (!options.log_file.empty()) {
+      // spdlog would make missing directories, which is not what a mistyped path asks for.
+      const int fd = ::open(options.log_file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+      if (fd < 0) {
+        *error = "cannot log to " + options.log_file + ": " + std::generic_category().message(errno);
+        return false;
+      }
+      ::close(fd);
       sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.log_file);
     } else if (options.foreground) {
       sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();

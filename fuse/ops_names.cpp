@@ -246,21 +246,25 @@ void Filesystem::opendir(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
 }
 
 void Filesystem::readdir(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* fi) {
-  DirectoryHandle& handle = directory_handle(fi);
-  const std::lock_guard lock(handle.mutex);
-  if (offset == 0) handle.entries = list(inode);
   std::vector<char> buffer(size);
   std::size_t used = 0;
-  for (auto i = static_cast<std::size_t>(offset); i < handle.entries.size(); ++i) {
-    const DirectoryHandle::Entry& entry = handle.entries[i];
-    struct stat st {};
-    st.st_ino = entry.inode;
-    st.st_mode = entry.type;
-    const std::size_t needed =
-        fuse_add_direntry(req, buffer.data() + used, size - used, entry.name.c_str(), &st, static_cast<off_t>(i + 1));
-    if (needed > size - used) break;
-    used += needed;
+  {
+    DirectoryHandle& handle = directory_handle(fi);
+    const std::lock_guard lock(handle.mutex);
+    if (offset == 0) handle.entries = list(inode);
+    for (auto i = static_cast<std::size_t>(offset); i < handle.entries.size(); ++i) {
+      const DirectoryHandle::Entry& entry = handle.entries[i];
+      struct stat st {};
+      st.st_ino = entry.inode;
+      st.st_mode = entry.type;
+      const std::size_t needed =
+          fuse_add_direntry(req, buffer.data() + used, size - used, entry.name.c_str(), &st, static_cast<off_t>(i + 1));
+      if (needed > size - used) break;
+      used += needed;
+    }
   }
+  // Not with the handle still locked: once it has the reply, the caller may close the directory, and the handle is
+  // gone.
   fuse_reply_buf(req, buffer.data(), used);
 }
 
