@@ -22,6 +22,7 @@ using format::TableView;
 namespace {
 
 constexpr std::size_t kMaxFindings = 1000;
+constexpr std::uint64_t kLongestDirectory = 64 + 65535ULL * (SnapshotRecord::kFixedSize + 255 + 4096 + 7);
 
 bool is_chunk(std::uint32_t word) {
   const std::uint32_t chunk = word & kChunkMask;
@@ -32,7 +33,7 @@ bool is_chunk(std::uint32_t word) {
 std::uint32_t shape_of(std::uint32_t origin, std::span<const std::byte> bitmap) {
   std::array<std::byte, 4> bytes;
   store_le(bytes.data(), origin);
-  return crc32c(bitmap, crc32c(bytes));
+  return crc32c(bitmap, crc32c(bytes)) & 0xFFFFFF;
 }
 
 }  // namespace
@@ -68,18 +69,21 @@ Result<CheckReport> Checker::run() {
     corrupt("header", "the file ends before its data region (" + std::to_string(*size) + " bytes; the data begins at " +
                           std::to_string(header_.data_offset) + ")");
   }
+  file_size_ = *size;
   limit_ = geometry_.chunks_in(*size);
   report_.chunks_total = limit_;
   const bool chosen = choose_superblock();
   if (!io_error_.is_ok()) return io_error_;
   if (!chosen) return report_;
-  use_.resize(std::size_t{limit_} + 1);
+  use_.reset(static_cast<ChunkUse*>(std::calloc(std::size_t{limit_} + 1, sizeof(ChunkUse))));
+  if (use_ == nullptr) return Status(Code::kIo, "not enough memory to check a file of this size");
   check_directory();
   check_tables();
   check_front();
   check_counts();
   if (!io_error_.is_ok()) return io_error_;
-  for (const ChunkUse& use : use_) {
+  for (std::uint32_t c = 1; c <= limit_; ++c) {
+    const ChunkUse& use = use_[c];
     report_.chunks_used += use.metadata || use.complete || use.partial || use.origin ? 1 : 0;
   }
   return report_;
@@ -100,9 +104,12 @@ bool Checker::choose_superblock() {
       return false;
     }
     if (!decoded) {
-      // One that is unwritten or torn is no damage as long as the other is whole.
+      // One that is unwritten or torn is no damage as long as the other is whole; one with a right CRC was written so.
       if (std::any_of(page.begin(), page.end(), [](std::byte b) { return b != std::byte{0}; })) {
         why = decoded.status().message();
+        if (load_le<std::uint32_t>(page.data() + 12) == crc32c(std::span<const std::byte>(page).subspan(16))) {
+          corrupt("superblock", why);
+        }
       }
       continue;
     }
@@ -120,7 +127,7 @@ bool Checker::choose_superblock() {
 }
 
 std::optional<std::vector<std::byte>> Checker::read_object(const ObjectRef& ref, const char* structure,
-                                                           const std::string& what, bool claim) {
+                                                           const std::string& what, std::uint64_t longest, bool claim) {
   if (Status s = geometry_.check_ref(ref, limit_, what); !s) {
     corrupt(structure, s.message());
     return std::nullopt;
@@ -134,6 +141,10 @@ std::optional<std::vector<std::byte>> Checker::read_object(const ObjectRef& ref,
       use_[c].metadata = true;
     }
   }
+  if (ref.length > longest) {
+    corrupt(structure, what + " is longer than it can be (" + std::to_string(ref.length) + " bytes)");
+    return std::nullopt;
+  }
   std::vector<std::byte> bytes(ref.length);
   if (Status s = file_.read(geometry_.file_offset(ref.first_chunk), bytes); !s) {
     io_error_ = s;
@@ -142,9 +153,20 @@ std::optional<std::vector<std::byte>> Checker::read_object(const ObjectRef& ref,
   return bytes;
 }
 
+// The longest table object for a disk of that size. A stored page or record is never all zeros, so that one longer than
+// a gigabyte has its bytes allocated by the host (compressed, perhaps): a hostile hole costs no memory.
+std::uint64_t Checker::longest_table(std::uint64_t virtual_size) const {
+  const std::uint64_t entries = div_ceil(virtual_size, geometry_.chunk_size());
+  const std::uint64_t longest = 2 * kPage + (entries + kPage) * (4 + 1 + 8 + geometry_.bitmap_bytes());
+  const auto allocated = file_.allocated();
+  const std::uint64_t host = allocated ? std::min<std::uint64_t>(*allocated, file_size_) : file_size_;
+  return std::min(longest, std::max<std::uint64_t>(1ULL << 30, 64 * host));
+}
+
 void Checker::check_directory() {
   if (!superblock_.directory.is_none()) {
-    const auto object = read_object(superblock_.directory, "directory", "the snapshot directory", true);
+    const auto object =
+        read_object(superblock_.directory, "directory", "the snapshot directory", kLongestDirectory, true);
     if (object) {
       auto records =
           format::decode_directory(*object, superblock_.directory, geometry_, limit_, superblock_.next_snapshot_id);
@@ -173,7 +195,7 @@ void Checker::check_directory() {
 
 void Checker::count(ChunkUse& use, std::uint32_t snapshot) {
   if (snapshot == 0 || use.counted_for == snapshot) return;
-  use.counted_for = snapshot;
+  use.counted_for = static_cast<std::uint16_t>(snapshot);
   if (use.count != 0xFFFF) ++use.count;
 }
 
@@ -189,7 +211,7 @@ void Checker::use_data(std::uint32_t chunk, bool partial, std::uint32_t shape, s
       corrupt("data", name + " has another origin or other blocks in " + state + " than elsewhere");
     }
     use.partial = true;
-    use.shape = shape;
+    use.shape = shape & 0xFFFFFF;
   } else {
     if (use.partial) corrupt("data", name + " is partial in one state and complete in " + state);
     use.complete = true;
@@ -208,7 +230,6 @@ void Checker::use_origin(std::uint32_t chunk, std::uint32_t snapshot, const std:
 
 void Checker::check_tables() {
   // All structures first: whatever a state names must not be one of them.
-  std::vector<std::optional<std::vector<std::byte>>> tables;
   bool base_is_a_snapshots = false;
   const auto claim = [&](const ObjectRef& ref, const std::string& what) {
     if (ref.is_none() || !geometry_.check_ref(ref, limit_, what)) return;  // reported when it is read
@@ -227,11 +248,13 @@ void Checker::check_tables() {
   if (!base_is_a_snapshots) claim(superblock_.table, "the base table");
   claim(superblock_.refcounts, "the reference-count table");
 
+  std::uint32_t number = 0;
   for (const SnapshotRecord& r : records_) {
+    ++number;
     const std::string state = "snapshot " + r.name;
     std::uint64_t mapped = 0;
     if (!r.table.is_none()) {
-      const auto object = read_object(r.table, "table", "the table of " + state, false);
+      const auto object = read_object(r.table, "table", "the table of " + state, longest_table(r.virtual_size), false);
       if (!object) {
         tables_complete_ = false;
         continue;
@@ -250,12 +273,12 @@ void Checker::check_tables() {
         if (!is_chunk(entry)) return;
         ++mapped;
         if ((entry & kPartialFlag) == 0) {
-          use_data(entry & kChunkMask, false, 0, r.id, state);
+          use_data(entry & kChunkMask, false, 0, number, state);
           return;
         }
         const format::PartialRecord partial = table->partial(next_partial++);
-        use_data(entry & kChunkMask, true, shape_of(partial.origin, partial.bitmap), r.id, state);
-        if (is_chunk(partial.origin)) use_origin(partial.origin, r.id, state);
+        use_data(entry & kChunkMask, true, shape_of(partial.origin, partial.bitmap), number, state);
+        if (is_chunk(partial.origin)) use_origin(partial.origin, number, state);
       });
     }
     if (mapped << geometry_.chunk_log2 != r.mapped_bytes) {
@@ -270,25 +293,24 @@ void Checker::replay(std::uint32_t virtual_chunks) {
   std::uint64_t offset = 0;
   std::uint64_t sequence = 1;
   std::uint32_t previous = 0;
-  std::vector<std::byte> bytes(header_.journal_half_size > (1ULL << 30) ? 0 : header_.journal_half_size);
-  if (bytes.empty()) {
-    corrupt("journal", "a half of the journal is larger than any program makes it");
-    return;
-  }
-  if (Status s = file_.read(start, bytes); !s) {
-    io_error_ = s;
-    return;
-  }
-  while (offset + kPage <= bytes.size()) {
-    const std::span<const std::byte> at = std::span<const std::byte>(bytes).subspan(offset);
+  std::vector<std::byte> bytes;
+  const auto read = [&](std::uint64_t length) {
+    bytes.resize(length);
+    if (Status s = file_.read(start + offset, bytes); !s) io_error_ = s;
+    return io_error_.is_ok();
+  };
+  while (offset + kPage <= header_.journal_half_size && start + offset < file_size_) {
+    if (!read(kPage)) return;
+    const std::uint64_t left = std::min(header_.journal_half_size - offset, file_size_ - start - offset);
     format::JournalBatch batch;
-    if (!format::decode_batch_header(at, superblock_.epoch, superblock_.journal_salt, sequence, previous, at.size(),
-                                     &batch) ||
-        !format::batch_crc_is_right(at, batch)) {
+    if (!format::decode_batch_header(bytes, superblock_.epoch, superblock_.journal_salt, sequence, previous, left,
+                                     &batch)) {
       break;
     }
+    if (batch.length > kPage && !read(batch.length)) return;
+    if (!format::batch_crc_is_right(bytes, batch)) break;
     const Status s =
-        format::for_each_record(at, batch, geometry_, virtual_chunks, limit_, [&](const format::JournalRecord& r) {
+        format::for_each_record(bytes, batch, geometry_, virtual_chunks, limit_, [&](const format::JournalRecord& r) {
           ++report_.journal_records;
           FrontEntry entry{r.entry, r.origin, 0};
           if ((r.entry & kPartialFlag) != 0) {
@@ -298,7 +320,7 @@ void Checker::replay(std::uint32_t virtual_chunks) {
             }
             entry.shape = shape_of(r.origin, bitmap);
           }
-          front_[r.virtual_chunk] = entry;
+          journaled_[r.virtual_chunk] = entry;
         });
     if (!s) {
       corrupt("journal", s.message());
@@ -311,47 +333,45 @@ void Checker::replay(std::uint32_t virtual_chunks) {
   if (offset != 0) report_.clean = false;
 }
 
+void Checker::use_front(std::uint32_t entry, std::uint32_t origin, std::uint32_t shape) {
+  if (!is_chunk(entry)) return;
+  // A chunk that no snapshot reaches is the front's to change; one that a snapshot reaches has one shape everywhere.
+  const bool partial = (entry & kPartialFlag) != 0;
+  use_data(entry & kChunkMask, partial, shape, 0, "current-state");
+  if (partial && is_chunk(origin)) use_origin(origin, 0, "current-state");
+}
+
 void Checker::check_front() {
-  const std::uint32_t virtual_chunks = geometry_.virtual_chunks(superblock_.virtual_size);
-  if (!superblock_.table.is_none()) {
-    const auto object = read_object(superblock_.table, "table", "the base table", false);
-    if (!object) return;
-    const auto table = TableView::parse(*object, superblock_.table, geometry_, limit_);
-    if (!table) {
-      corrupt("table", "the base table: " + table.status().message());
-      return;
-    }
-    if (table->header().virtual_size > superblock_.virtual_size) {
-      corrupt("table", "the base table is larger than the disk");
-      return;
-    }
-    std::uint32_t next_partial = 0;
-    table->for_each_entry([&](std::uint32_t v, std::uint32_t entry) {
-      FrontEntry mapping{entry, 0, 0};
-      if ((entry & kPartialFlag) != 0) {
-        const format::PartialRecord partial = table->partial(next_partial++);
-        mapping.origin = partial.origin;
-        mapping.shape = shape_of(partial.origin, partial.bitmap);
-      }
-      front_[v] = mapping;
-    });
+  replay(geometry_.virtual_chunks(superblock_.virtual_size));
+  for (const auto& [v, mapping] : journaled_) use_front(mapping.entry, mapping.origin, mapping.shape);
+  if (superblock_.table.is_none()) return;
+  const auto object =
+      read_object(superblock_.table, "table", "the base table", longest_table(superblock_.virtual_size), false);
+  if (!object) return;
+  const auto table = TableView::parse(*object, superblock_.table, geometry_, limit_);
+  if (!table) {
+    corrupt("table", "the base table: " + table.status().message());
+    return;
   }
-  replay(virtual_chunks);
-  for (const auto& [v, mapping] : front_) {
-    if (!is_chunk(mapping.entry)) continue;
-    const bool partial = (mapping.entry & kPartialFlag) != 0;
-    const std::uint32_t chunk = mapping.entry & kChunkMask;
-    // A chunk that no snapshot reaches is the front's to change; one that a snapshot reaches has one shape everywhere.
-    use_data(chunk, partial, mapping.shape, 0, "current-state");
-    if (partial && is_chunk(mapping.origin)) use_origin(mapping.origin, 0, "current-state");
+  if (table->header().virtual_size > superblock_.virtual_size) {
+    corrupt("table", "the base table is larger than the disk");
+    return;
   }
+  std::uint32_t next_partial = 0;
+  table->for_each_entry([&](std::uint32_t v, std::uint32_t entry) {
+    const bool partial = (entry & kPartialFlag) != 0;
+    const format::PartialRecord record = partial ? table->partial(next_partial++) : format::PartialRecord{};
+    if (journaled_.contains(v)) return;
+    use_front(entry, record.origin, partial ? shape_of(record.origin, record.bitmap) : 0);
+  });
 }
 
 void Checker::check_counts() {
   std::vector<std::byte> object;
   std::uint32_t stored = 0;
   if (!superblock_.refcounts.is_none()) {
-    auto bytes = read_object(superblock_.refcounts, "refcounts", "the reference-count table", false);
+    auto bytes = read_object(superblock_.refcounts, "refcounts", "the reference-count table",
+                             format::RefcountHeader{limit_ + 1}.length(), false);
     if (!bytes) return;
     object = std::move(*bytes);
     if (Status s = format::verify_object(object, format::kRefcountMagic, superblock_.refcounts); !s) {
