@@ -32,7 +32,7 @@ class FileConformance : public ::testing::Test {
   std::unique_ptr<File> file_;
 };
 
-using Makers = ::testing::Types<PosixFileMaker, CrashFileMaker>;
+using Makers = ::testing::Types<PosixFileMaker, MemoryFileMaker, CrashFileMaker>;
 TYPED_TEST_SUITE(FileConformance, Makers);
 
 TYPED_TEST(FileConformance, StartsEmpty) {

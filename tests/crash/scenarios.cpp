@@ -152,6 +152,15 @@ std::vector<Scenario> build_scenarios() {
        steps({[](TrackedImage& image) { return image.copy("s3", at(8), at(0), kSmallChunk); },
               [](TrackedImage& image) { return image.copy("s3", at(8), at(1), kSmallChunk); }, flush(), remove("s3"),
               write(at(0, 4096), 4096, 56), flush(), remove("s1"), write(at(1), 4096, 57), flush()})});
+  // Chunks that only the mapping on the disk still names when the snapshot goes.
+  list.push_back(
+      {"OverwriteSharedThenDelete",
+       steps({write(at(kSharedComplete), kSmallChunk, 64), write(at(kOwnedOverShared), kSmallChunk, 65), remove("s3"),
+              remove("s2"), remove("s1"), [](TrackedImage& image) { return image.hold("s4", false); }, remove("s4")})});
+  // With a small journal the shrink's own commit finds it full.
+  list.push_back({"ShrinkWithAFullJournal",
+                  steps({write(at(kEmptyChunk, 4096), 4096, 66), flush(), write(at(kEmptyChunk, 12288), 4096, 67),
+                         flush(), resize(at(kSharedComplete, 512)), write(at(0, 8192), 4096, 68), flush()})});
   list.push_back(
       {"Preallocate", steps({[](TrackedImage& image) { return image.preallocate(0, kStartSize); }, flush()})});
 

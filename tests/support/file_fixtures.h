@@ -9,6 +9,7 @@
 #include "io/posix_file.h"
 #include "support/crash_file.h"
 #include "support/image_rig.h"
+#include "support/memory_file.h"
 
 namespace fvd::test {
 
@@ -19,6 +20,10 @@ struct PosixFileMaker {
     return file ? std::move(file).value() : nullptr;
   }
   TemporaryDirectory directory;
+};
+
+struct MemoryFileMaker {
+  static std::unique_ptr<File> make() { return std::make_unique<MemoryFile>(); }
 };
 
 struct CrashFileMaker {
