@@ -25,10 +25,11 @@ class MemoryFile final : public File {
     return Status::ok();
   }
   Status write(std::uint64_t offset, std::span<const std::byte> data) override {
+    if (data.empty()) return Status::ok();
     const std::lock_guard lock(mutex_);
     if (offset > kMaxSize || data.size() > kMaxSize - offset) return full();
     if (offset + data.size() > bytes_.size()) bytes_.resize(offset + data.size());
-    if (!data.empty()) std::memcpy(bytes_.data() + offset, data.data(), data.size());
+    std::memcpy(bytes_.data() + offset, data.data(), data.size());
     return Status::ok();
   }
   Status sync() override { return Status::ok(); }
