@@ -1,5 +1,6 @@
 #include "format/table.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/checked.h"
@@ -75,6 +76,7 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
     if (object[i] != std::byte{0}) return corrupt("padding in use");
   }
   const std::uint64_t total_pages = div_ceil(h.entries, kEntriesPerPage);
+  const std::uint32_t complete_limit = std::min(chunk_limit, kMaxChunk);  // most entries are complete chunks
   std::uint32_t partial = 0;  // index of the next record that must match an entry
   for (std::uint32_t i = 0; i < h.stored_pages; ++i) {
     const std::uint32_t number = view.page_number(i);
@@ -82,9 +84,10 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
       return corrupt("page index not ascending");
     const std::byte* page = view.page(i).data();
     const std::uint64_t first = std::uint64_t{number} * kEntriesPerPage;
+    const bool whole = first + kEntriesPerPage <= h.entries;
     for (std::uint32_t e = 0; e < kEntriesPerPage; ++e) {
       const auto entry = load_le<std::uint32_t>(page + std::size_t{e} * 4);
-      if (entry == kEmpty) continue;
+      if (entry == kEmpty || (whole && entry <= complete_limit)) continue;
       if (first + e >= h.entries || !entry_is_valid(entry, chunk_limit)) {
         return corrupt("entry of virtual chunk " + std::to_string(first + e) + " is out of range (" +
                        std::to_string(entry & kChunkMask) + "; the file holds " + std::to_string(chunk_limit) +
