@@ -227,6 +227,9 @@ Status ImageImpl::load_superblock() {
     if (slot.code() == Code::kUnsupported) return slot.status();
   }
   if (!slots[newest]) return slots[newest].status();
+  if (slots[0] && slots[1] && slots[0]->sequence == slots[1]->sequence) {
+    return {Code::kCorrupt, "both superblocks have the same sequence number; run fvd check"};
+  }
   superblock_ = *slots[newest];
   if ((superblock_.ro_compat & ~format::kKnownRoCompat) != 0 && !read_only_) {
     return {Code::kUnsupported, "it has features that this version can only read; open it read-only"};

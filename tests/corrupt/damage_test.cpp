@@ -407,6 +407,19 @@ TEST(DamageTest, ATornNewerSuperblockLeavesTheOlder) {
   try_open(bytes);
 }
 
+TEST(DamageTest, TwoSuperblocksOfOneSequenceAreRefused) {
+  const Parts parts(sound_image());
+  const std::uint64_t newest = parts.superblock.self_offset;
+  const std::uint64_t other = parts.header.superblock_offset[newest == parts.header.superblock_offset[0] ? 1 : 0];
+  Bytes bytes = sound_image();
+  std::copy_n(sound_image().begin() + static_cast<std::ptrdiff_t>(newest), kPage,
+              bytes.begin() + static_cast<std::ptrdiff_t>(other));
+  put(bytes, other + 16, 8, other);
+  seal_page(bytes, other, 12);
+  EXPECT_TRUE(noticed(bytes));
+  EXPECT_CODE(Code::kCorrupt, Image::open_on(std::make_unique<MemoryFile>(bytes), quiet()));
+}
+
 TEST(DamageTest, CutOffAnywhere) {
   const Bytes& whole = sound_image();
   const Parts parts(whole);
