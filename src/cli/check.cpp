@@ -5,7 +5,7 @@
 #include <ostream>
 
 #include "cli/command.h"
-#include "image/tree_json.h"
+#include "cli/json.h"
 #include "io/posix_file.h"
 
 namespace fvd::cli {
@@ -15,28 +15,6 @@ void declare(po::options_description& options) {
   options.add_options()("json", po::bool_switch(), "print JSON");
   // Not offered in the help: it is refused, rather than unknown, so that nobody takes an unrepaired image for repaired.
   options.add_options()("repair", po::bool_switch(), "");
-}
-
-const char* kind_name(CheckFinding::Kind kind) {
-  return kind == CheckFinding::Kind::kCorruption ? "corruption" : "leak";
-}
-
-void print_json(std::ostream& out, const std::string& path, const CheckReport& report) {
-  nlohmann::ordered_json findings = nlohmann::ordered_json::array();
-  for (const CheckFinding& finding : report.findings) {
-    findings.push_back(
-        {{"kind", kind_name(finding.kind)}, {"structure", finding.structure}, {"message", finding.message}});
-  }
-  out << json_text({{"image", path},
-                    {"exit_status", report.exit_status()},
-                    {"corruptions", report.corruptions},
-                    {"leaks", report.leaks},
-                    {"chunks_total", report.chunks_total},
-                    {"chunks_used", report.chunks_used},
-                    {"snapshots", report.snapshots},
-                    {"journal_records", report.journal_records},
-                    {"clean", report.clean},
-                    {"findings", std::move(findings)}});
 }
 
 void print_text(std::ostream& out, const std::string& path, const CheckReport& report) {
@@ -80,7 +58,11 @@ int run(const Invocation& invocation) {
   }
   const auto report = check_image(**file);
   if (!report) return fail(invocation.streams, path, report.status());
-  (invocation.flag("json") ? print_json : print_text)(invocation.streams.out, path, *report);
+  if (invocation.flag("json")) {
+    invocation.streams.out << report_as_json(path, *report);
+  } else {
+    print_text(invocation.streams.out, path, *report);
+  }
   return report->exit_status();
 }
 

@@ -4,8 +4,7 @@
 #include <ostream>
 
 #include "cli/command.h"
-#include "image/info_json.h"
-
+#include "cli/json.h"
 namespace fvd::cli {
 namespace {
 
@@ -51,7 +50,7 @@ int run(const Invocation& invocation) {
   const ImageInfo info = (*image)->info();
   const std::vector<SnapshotInfo> snapshots = (*image)->snapshots();
   if (invocation.flag("json")) {
-    invocation.streams.out << json_text(info_json(info, snapshots));
+    invocation.streams.out << info_as_json(info, snapshots);
   } else {
     print(invocation.streams.out, info, snapshots);
   }

@@ -5,7 +5,7 @@
 #include <ostream>
 
 #include "cli/command.h"
-#include "image/tree_json.h"
+#include "cli/json.h"
 #include "image/tree_text.h"
 
 namespace fvd::cli {
@@ -46,7 +46,7 @@ int list(const Invocation& invocation) {
   if (!image) return fail(invocation.streams, invocation.operands[0], image.status());
   const std::vector<SnapshotInfo> snapshots = (*image)->snapshots();
   if (invocation.flag("json")) {
-    invocation.streams.out << json_text(tree_json(snapshots, (*image)->current_parent())["snapshots"]);
+    invocation.streams.out << list_as_json(snapshots);
     return kSuccess;
   }
   std::map<SnapshotId, std::string> names{{0, "-"}};

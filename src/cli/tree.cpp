@@ -3,7 +3,7 @@
 #include <ostream>
 
 #include "cli/command.h"
-#include "image/tree_json.h"
+#include "cli/json.h"
 #include "image/tree_text.h"
 
 namespace fvd::cli {
@@ -52,7 +52,7 @@ int run(const Invocation& invocation) {
   const SnapshotId parent = (*image)->current_parent();
   std::ostream& out = invocation.streams.out;
   if (invocation.flag("json")) {
-    out << json_text(tree_json(snapshots, parent));
+    out << tree_as_json(snapshots, parent);
   } else if (invocation.flag("dot")) {
     print_dot(out, snapshots, parent);
   } else {
