@@ -38,7 +38,8 @@ if [[ -z "${FVDFS_BINARY-}" || -z "${FVD_BINARY-}" ]]; then
   . tests/support/build.sh
   need_packages "${build_packages[@]}" fuse3 attr e2fsprogs util-linux mount
   say "Building (into build/)"
-  configure_and_build build -DCMAKE_BUILD_TYPE=RelWithDebInfo
+  configure build "${optimised[@]}"
+  build build fvdfs fvd_tool
   FVDFS_BINARY=$PWD/build/fvdfs FVD_BINARY=$PWD/build/fvd
 fi
 for tool in mke2fs debugfs e2fsck; do # They are in sbin, which an ordinary user's PATH may lack.
