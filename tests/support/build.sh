@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shell functions that configure, build and test one tree. Source it from the top of the project; it runs nothing by
 # itself.
 

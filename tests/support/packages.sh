@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shell functions that see to the Debian packages that building and testing need. Source it; it runs nothing by itself.
 
 # What it takes to build everything but the documentation.
