@@ -411,6 +411,7 @@ Status ImageImpl::recover() {
 Status ImageImpl::close() {
   if (closed_) return Status::ok();
   closed_ = true;
+  storage_.file().closing();
   {
     const std::lock_guard lock(background_mutex_);
     stop_ = true;

@@ -40,6 +40,8 @@ class File {
   // Where the host cannot tell, everything is data.
   virtual Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) = 0;
   virtual Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) = 0;
+  // The owner begins to close: whoever asks for the file from now on may wait for it instead of being refused.
+  virtual void closing() {}
   [[nodiscard]] virtual bool is_block_device() const = 0;
   [[nodiscard]] virtual const std::string& path() const = 0;  // for messages
 };

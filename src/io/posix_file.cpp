@@ -11,27 +11,45 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace fvd {
 namespace {
 
 constexpr std::uint64_t kMaxOffset = 0x7FFFFFFFFFFFFFFFULL;
 
+constexpr int kLockPollMs = 10;
+constexpr int kNoticeMs = 300;     // what a daemon may take to notice that it was unmounted
+constexpr int kClosingMs = 30000;  // what closing may take
+
+// Byte 0 says that the owner serves the file; it is given up first.
+struct flock lock_of(short type, bool serving_byte_only) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_len = serving_byte_only ? 1 : 0;  // 0: the whole file, however long it grows
+  return lock;
+}
+
 Status lock_file(int fd, const std::string& path, LockMode mode) {
   if (mode == LockMode::kNone) return Status::ok();
-  struct flock lock {};
-  lock.l_type = mode == LockMode::kExclusive ? F_WRLCK : F_RDLCK;
-  lock.l_whence = SEEK_SET;  // l_start 0, l_len 0: the whole file, however long it grows
-  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return Status::ok();
-  if (errno == EAGAIN || errno == EACCES) {
-    return {Code::kLocked,
-            "image " + path + " is in use by another process (is it mounted, or attached to a virtual machine?); " +
-                (mode == LockMode::kExclusive ? "unmount or stop that first"
-                                              : "unmount or stop that first, or read it as it is with --force-share"),
-            errno};
+  const short type = mode == LockMode::kExclusive ? F_WRLCK : F_RDLCK;
+  for (int waited = 0;; waited += kLockPollMs) {
+    struct flock lock = lock_of(type, false);
+    if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return Status::ok();
+    if (errno != EAGAIN && errno != EACCES) return Status::from_errno(errno, "lock", path);
+    struct flock serving = lock_of(type, true);
+    const bool closing = ::fcntl(fd, F_OFD_GETLK, &serving) == 0 && serving.l_type == F_UNLCK;
+    if (waited >= (closing ? kClosingMs : kNoticeMs)) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(kLockPollMs));
   }
-  return Status::from_errno(errno, "lock", path);
+  return {Code::kLocked,
+          "image " + path + " is in use by another process (is it mounted, or attached to a virtual machine?); " +
+              (mode == LockMode::kExclusive ? "unmount or stop that first"
+                                            : "unmount or stop that first, or read it as it is with --force-share"),
+          EAGAIN};
 }
 
 }  // namespace
@@ -66,6 +84,11 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, cons
 }
 
 PosixFile::~PosixFile() { ::close(fd_); }
+
+void PosixFile::closing() {
+  struct flock lock = lock_of(F_UNLCK, true);
+  (void)::fcntl(fd_, F_OFD_SETLK, &lock);
+}
 
 Status PosixFile::error(const char* operation) const { return Status::from_errno(errno, operation, path_); }
 

@@ -17,9 +17,11 @@ enum class LockMode : std::uint8_t { kNone, kShared, kExclusive };
 
 struct PosixFileOptions {
   bool read_only = false;
-  LockMode lock = LockMode::kNone;  // OFD lock over the whole file, held until destruction; kLocked when refused
-  bool create = false;              // make a new file (mode 0644 less umask); kExists when there is one
-  bool create_or_reuse = false;     // make one, or open what is there without changing it yet
+  // OFD lock over the whole file, held until destruction. An owner that is closing (it has given up byte 0) is waited
+  // for, since an unmount returns before its daemon has closed the image; any other is kLocked within 0.3 s.
+  LockMode lock = LockMode::kNone;
+  bool create = false;           // make a new file (mode 0644 less umask); kExists when there is one
+  bool create_or_reuse = false;  // make one, or open what is there without changing it yet
 };
 
 class PosixFile final : public File {
@@ -41,6 +43,7 @@ class PosixFile final : public File {
   [[nodiscard]] Result<std::uint64_t> allocated() const override;
   Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override;
   Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) override;
+  void closing() override;
   [[nodiscard]] bool is_block_device() const override { return block_device_; }
   [[nodiscard]] const std::string& path() const override { return path_; }
 

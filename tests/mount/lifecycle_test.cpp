@@ -191,6 +191,24 @@ TEST_F(LifecycleTest, AnImageIsMountedOnce) {
   EXPECT_EQ(run("fusermount3 -u " + second).status, 0);
 }
 
+// A script's next command need not know that the daemon closes the image after umount has returned.
+TEST_F(LifecycleTest, WhatFollowsAnUnmountWaitsForTheClose) {
+  mount();
+  for (int round = 0; round < 5; ++round) {
+    {
+      const Fd fd(::open(current().c_str(), O_RDWR));
+      const std::string bytes(kMiB, static_cast<char>('a' + round));
+      for (int i = 0; i < 16; ++i)
+        ASSERT_EQ(::pwrite(fd.get(), bytes.data(), bytes.size(), i * off_t{kMiB}), off_t{kMiB});
+    }
+    ASSERT_EQ(run("fusermount3 -u " + mount_point_).status, 0);
+    const CommandResult again = try_mount("");
+    ASSERT_EQ(again.status, 0) << again.err;
+    read_pid_file();
+  }
+  unmount();
+}
+
 TEST_F(LifecycleTest, AReadOnlyMountChangesNothing) {
   mount();
   write_at(current(), 0, "data");

@@ -3,7 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include "io/posix_file.h"
 #include "support/image_rig.h"
@@ -76,6 +79,23 @@ TEST_F(PosixFileOpen, ALockThatIsRefusedLeavesTheOther) {
   const auto writer = PosixFile::open(path_, {.lock = LockMode::kExclusive});
   ASSERT_OK(writer);
   for (int i = 0; i < 3; ++i) EXPECT_CODE(Code::kLocked, PosixFile::open(path_, {.lock = LockMode::kExclusive}));
+}
+
+// `umount` returns before its daemon has closed the image, so a script's next command meets an owner that is closing.
+TEST_F(PosixFileOpen, AnOwnerThatIsClosingIsWaitedFor) {
+  auto owner = PosixFile::open(path_, {.lock = LockMode::kExclusive});
+  ASSERT_OK(owner);
+  (*owner)->closing();
+  std::atomic<bool> closed{false};
+  std::thread closer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    closed = true;
+    owner->reset();
+  });
+  const auto next = PosixFile::open(path_, {.lock = LockMode::kExclusive});
+  EXPECT_OK(next);
+  EXPECT_TRUE(closed) << "two owners at once";
+  closer.join();
 }
 
 TEST(PosixFileErrors, CarryTheHostsErrno) {
