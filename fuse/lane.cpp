@@ -1,5 +1,6 @@
 #include "fuse/lane.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <utility>
@@ -38,6 +39,7 @@ void Lane::loop() {
     lock.unlock();
     job();
     job = nullptr;
+    (void)::malloc_trim(0);  // what the operation took for a moment goes back
     lock.lock();
   }
 }
