@@ -136,7 +136,7 @@ TEST(Threads, ASnapshotHoldsAPrefixOfEachWriter) {
   crowd.add([&](std::mt19937_64&) {
     EXPECT_FALSE(image->metrics().empty());
     EXPECT_EQ(image->info().error, "");
-    image->snapshots();
+    (void)image->snapshots();
     std::this_thread::yield();
   });
   const std::uint64_t rounds = environment("FVD_TEST_ROUNDS", 60);
