@@ -72,15 +72,15 @@ void Filesystem::open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
 }
 
 void Filesystem::open_current(fuse_req_t req, fuse_file_info* fi) {
-  const bool own = page_cache_.note_open(fuse_req_ctx(req)->pid);
-  const bool writer = !own && wants_write(fi->flags);
+  const PageCache::OwnOpen own = page_cache_.note_open(fuse_req_ctx(req)->pid);
+  const bool writer = own == PageCache::OwnOpen::kNone && wants_write(fi->flags);
   auto handle = std::make_unique<FileHandle>();
   handle->node = {NodeKind::kCurrent, 0};
   handle->state = &image_;
   handle->writer = writer;
   // Only this mount changes the data, and goto drops the cache itself. Writers keep the flush at close: it brings what
   // a shared mapping left dirty to the daemon.
-  fi->keep_cache = 1;
+  fi->keep_cache = own == PageCache::OwnOpen::kDrop ? 0 : 1;
   fi->noflush = writer ? 0 : 1;
   if (!writer) {
     reply_open(req, std::move(handle), fi);

@@ -152,7 +152,7 @@ void Filesystem::go_to(fuse_req_t req, const std::string& name) {
     fuse_reply_err(req, 0);
     // To the kernel the snapshot's directory is called current-state now. Telling it otherwise needs the directory's
     // lock, which the renaming process holds until it has the reply.
-    notices_.run([this] { page_cache_.forget_name(kSnapshotsInode, kCurrentName); });
+    notices_.run([this] { page_cache_.forget_name(std::string("snapshots/") + kCurrentName); });
   });
 }
 

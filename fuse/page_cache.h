@@ -2,7 +2,8 @@
 //
 // Everything here makes the kernel send requests to this very daemon and waits for them, so it must run on a Lane and
 // never on a worker, and never with a lock held that serving a request needs. Before serving() is called and after the
-// session ended, every call returns at once without effect.
+// session ended, every call returns at once without effect. What may wait in the kernel runs apart (apart.h), so that
+// it cannot keep a killed daemon alive.
 #ifndef FVDFS_PAGE_CACHE_H_
 #define FVDFS_PAGE_CACHE_H_
 
@@ -20,6 +21,9 @@ namespace fvdfs {
 
 class PageCache {
  public:
+  // An open of current-state by the daemon itself: none of its own, one that keeps the cache, one that drops it.
+  enum class OwnOpen : std::uint8_t { kNone, kKeep, kDrop };
+
   // `mount_point` is absolute. REQUIRES: before the first request.
   void attach(fuse_session* session, const std::string& mount_point);
 
@@ -27,7 +31,7 @@ class PageCache {
   // mount; where that does not lead here (lazily unmounted, mounted over, another namespace), drops the pages instead,
   // which writes the dirty ones first.
   void flush();
-  // Writes dirty pages of current-state and drops all of them, and its cached attributes.
+  // Writes dirty pages of current-state and drops all of them.
   void drop();
   // Makes the kernel take over `size` as the size of current-state, which its writeback cache would otherwise keep to
   // itself. The daemon recognises its own request, see is_own_thread().
@@ -40,25 +44,29 @@ class PageCache {
   // To be called by the setattr handler for a change of mode by `thread`: runs the job if it is that of
   // with_writers_held(), else returns false.
   bool run_held(pid_t thread);
-  // Makes the kernel forget the name. Waits for the lock of the directory: only after the reply to any change in it,
-  // and never on the lane that serves such changes.
-  void forget_name(std::uint64_t directory, const std::string& name);
+  // Makes the kernel forget the name at `path` below the mount point, which is no longer there. Waits for the lock of
+  // the directory: only after the reply to any change in it, and never on the lane that serves such changes.
+  void forget_name(const std::string& path);
 
-  // To be called by the open handler for an open of current-state by `thread` (0 = none): true if it is the daemon's
-  // own.
-  bool note_open(pid_t thread);
+  // To be called by the open handler for an open of current-state by `thread` (0 = none): whether it is the daemon's
+  // own, and what it is for.
+  OwnOpen note_open(pid_t thread);
   // True if `thread` is one that is in set_size() now.
   [[nodiscard]] bool is_sizing(pid_t thread) const { return thread != 0 && sizing_.load() == thread; }
 
  private:
   // Opens current-state through the mount; -1 when that does not lead to this daemon.
-  int open_own();
+  int open_own(OwnOpen kind);
+  // Runs `job` with such a descriptor, apart; false, without having run it, when there is none.
+  bool with_own_open(OwnOpen kind, const std::function<void(int)>& job);
 
   fuse_session* session_ = nullptr;
-  std::string current_state_;     // its path
-  std::mutex own_open_;           // one open_own() at a time; no handler of a request takes it
-  std::atomic<pid_t> opener_{0};  // thread in open_own(), 0 = none
-  std::atomic<bool> own_open_seen_{false};
+  std::string mount_point_;
+  std::string current_state_;                           // its path
+  std::mutex own_open_;                                 // one open_own() at a time; no handler of a request takes it
+  std::atomic<pid_t> opener_{0};                        // thread in open_own(), 0 = none
+  std::atomic<OwnOpen> own_open_kind_{OwnOpen::kNone};  // what the open is for
+  std::atomic<OwnOpen> own_open_seen_{OwnOpen::kNone};  // what the handler made of it
   std::atomic<pid_t> sizing_{0};
   std::mutex held_mutex_;
   pid_t holder_ = 0;                                 // thread in with_writers_held(); under held_mutex_

@@ -13,6 +13,7 @@
 #include <csignal>
 #include <utility>
 
+#include "fuse/apart.h"
 #include "fuse/lowlevel.h"
 
 namespace fvdfs {
@@ -77,8 +78,10 @@ Stopper::~Stopper() {
 }
 
 bool Stopper::unmount() {
-  if (::umount2(mount_point_.c_str(), UMOUNT_NOFOLLOW) == 0) return true;
-  return errno == EPERM && run_fusermount(mount_point_);
+  int error = 0;
+  // Writes back what is dirty, and so waits for this daemon.
+  run_apart([&] { error = ::umount2(mount_point_.c_str(), UMOUNT_NOFOLLOW) == 0 ? 0 : errno; });
+  return error == 0 || (error == EPERM && run_fusermount(mount_point_));
 }
 
 void Stopper::loop() {

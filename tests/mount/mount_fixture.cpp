@@ -17,8 +17,6 @@
 #include <sstream>
 #include <thread>
 
-#include "fvd/image.h"
-
 namespace fvd::test {
 namespace {
 
@@ -87,6 +85,16 @@ std::string fvdfs_binary() {
   return path != nullptr ? path : std::string(FVD_BINARY_DIR) + "/fvdfs";
 }
 
+std::string fvd_binary() {
+  const char* path = std::getenv("FVD_BINARY");
+  return path != nullptr ? path : std::string(FVD_BINARY_DIR) + "/fvd";
+}
+
+std::uint64_t number_from_environment(const char* name, std::uint64_t fallback) {
+  const char* text = std::getenv(name);
+  return text != nullptr && *text != '\0' ? std::strtoull(text, nullptr, 10) : fallback;
+}
+
 void MountTest::SetUp() {
   if (::access("/dev/fuse", R_OK | W_OK) != 0) GTEST_SKIP() << "no access to /dev/fuse";
   ::alarm(120);
@@ -120,9 +128,18 @@ void MountTest::TearDown() {
 void MountTest::create_image(std::uint64_t virtual_size) {
   CreateOptions options;
   options.virtual_size = virtual_size;
+  create_image(options);
+}
+
+void MountTest::create_image(CreateOptions options) {
   options.overwrite = true;
   const Status status = Image::create(image_, options);
   ASSERT_TRUE(status) << status.message();
+}
+
+void MountTest::expect_sound() {
+  const CommandResult result = run(fvd_binary() + " check " + image_);
+  EXPECT_EQ(result.status, 0) << result.out << result.err;
 }
 
 CommandResult MountTest::try_mount(const std::string& options) {
@@ -161,6 +178,23 @@ void MountTest::unmount() {
     EXPECT_EQ(log.find(" warning: "), std::string::npos) << log;
     EXPECT_EQ(log.find(" error: "), std::string::npos) << log;
   }
+}
+
+void MountTest::kill_daemon() {
+  ASSERT_OK(::kill(pid_, SIGKILL));
+  ASSERT_TRUE(wait_for([this] { return has_ended(pid_); }, milliseconds(30000))) << "the daemon does not die";
+}
+
+void MountTest::remove_dead_mount() {
+  CommandResult result;
+  wait_for(
+      [&] {
+        result = run("fusermount3 -u " + mount_point_);
+        return result.status == 0;
+      },
+      milliseconds(10000));
+  ASSERT_EQ(result.status, 0) << result.err;
+  (void)::unlink(pid_file_.c_str());
 }
 
 void MountTest::wait_for_end() {

@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "fvd/image.h"
+
 namespace fvd::test {
 
 struct CommandResult {
@@ -51,11 +53,18 @@ class MountTest : public ::testing::Test {
 
   // Makes the image anew; the default is made by SetUp: 16 MiB.
   void create_image(std::uint64_t virtual_size);
+  void create_image(CreateOptions options);
+  // `fvd check` finds nothing.
+  void expect_sound();
   // Runs fvdfs with `options` before the image, waits for its exit status and fails the test if it is not 0.
   void mount(const std::string& options = "");
   CommandResult try_mount(const std::string& options = "");
   // Unmounts and waits until the daemon has closed the image; its log must hold no complaint. TearDown does so too.
   void unmount();
+  // Kills the daemon (SIGKILL) and waits for its end; the dead mount stays until remove_dead_mount().
+  void kill_daemon();
+  // REQUIRES that the caller's own descriptors are closed.
+  void remove_dead_mount();
   void wait_for_end();   // of the daemon
   void read_pid_file();  // after a mount by other means
   [[nodiscard]] bool mounted() const;
@@ -90,6 +99,10 @@ class MountTest : public ::testing::Test {
 };
 
 std::string fvdfs_binary();
+std::string fvd_binary();
+
+// Environment variable as a number, or `fallback`.
+std::uint64_t number_from_environment(const char* name, std::uint64_t fallback);
 
 // The errno of a call that answers -1; 0 when it succeeds.
 template <typename Call>
