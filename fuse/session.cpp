@@ -144,6 +144,9 @@ int run_session(const Options& options, Daemon& daemon) {
   fvd::OpenOptions open_options;
   open_options.read_only = options.read_only;
   open_options.force_share = options.force_share;
+  open_options.on_failure = [&options](const fvd::Status& why) {
+    spdlog::error("{} is read-only from now on: {}; unmount and mount it again", options.image, why.message());
+  };
   auto opened = fvd::Image::open(options.image, open_options);
   if (!opened) return fail(opened.status().message());
   const std::unique_ptr<fvd::Image> image = std::move(*opened);

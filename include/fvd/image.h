@@ -58,6 +58,9 @@ struct OpenOptions {
   std::chrono::milliseconds commit_interval{500};
   // Partial chunks of the current-state are completed in the background after this long without requests; 0 = never.
   std::chrono::milliseconds completion_idle{10000};
+  // Called once, from whatever thread it happens in, when a failure turns the image read-only; may be empty. Must not
+  // call the image.
+  std::function<void(const Status& why)> on_failure{};
 };
 
 struct SnapshotInfo {

@@ -36,9 +36,13 @@ std::uint64_t random_salt() {
 }  // namespace
 
 void ImageImpl::set_failed(const Status& why) {
-  const std::lock_guard lock(superblock_mutex_);
-  if (failure_.empty()) failure_ = why.message();
-  failed_.store(true, std::memory_order_release);
+  {
+    const std::lock_guard lock(superblock_mutex_);
+    if (failed_.load(std::memory_order_relaxed)) return;
+    failure_ = why.message();
+    failed_.store(true, std::memory_order_release);
+  }
+  if (options_.on_failure) options_.on_failure(why);
 }
 
 std::uint64_t ImageImpl::current_epoch() const {
