@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Mounts by the name of the installed program: `mount -t fuse.fvdfs` and a line of fstab. In a mount namespace of its
+# own, in which an installation into an empty prefix appears as /usr/local.
+set -euo pipefail
+: "${FVD_BUILD_DIR:?the build directory}"
+
+((EUID == 0)) || { echo "install: needs root for mount(8): skipped" && exit 77; }
+if [[ "${1-}" != inside ]]; then
+  unshare --mount true 2>/dev/null || { echo "install: no mount namespaces here: skipped" && exit 77; }
+  exec timeout 60 unshare --mount --propagation private bash "${BASH_SOURCE[0]}" inside
+fi
+
+fail() {
+  echo "install: $*" >&2
+  exit 1
+}
+
+work=$(mktemp -d)
+trap 'umount "$work/dir" 2>/dev/null; wait_for_end; umount /usr/local; rm -rf "$work"' EXIT
+wait_for_end() { for _ in {1..500}; do [[ -e "$work/pid" ]] || return 0 && sleep 0.02; done; }
+# What is mounted at $work/dir: type, source and options, as the kernel tells.
+mounted() { awk -v dir="$work/dir" '$2 == dir { print $3, $1, "," $4 "," }' /proc/self/mounts; }
+
+cmake --install "$FVD_BUILD_DIR" --prefix "$work/prefix" >"$work/log" || { cat "$work/log" && fail "cmake --install"; }
+mount --bind "$work/prefix" /usr/local
+mkdir "$work/dir"
+/usr/local/bin/fvd create "$work/disk.fvd" 16M >/dev/null
+
+mount -t fuse.fvdfs "$work/disk.fvd" "$work/dir" -o "nosuid,noatime,allow_other,pidfile=$work/pid"
+[[ "$(mounted)" == "fuse.fvdfs $work/disk.fvd ,rw,"*",noatime,"*",allow_other,"* ]] || fail "mounted is: $(mounted)"
+printf one | dd of="$work/dir/current-state" conv=notrunc status=none
+mkdir "$work/dir/snapshots/s1"
+umount "$work/dir"
+wait_for_end
+
+echo "$work/disk.fvd $work/dir fuse.fvdfs noauto,ro,user,_netdev,x-systemd.automount,pidfile=$work/pid 0 0" >"$work/fstab"
+mount --fstab "$work/fstab" "$work/dir"
+[[ "$(mounted)" == "fuse.fvdfs $work/disk.fvd ,ro,"* ]] || fail "mounted is: $(mounted)"
+[[ "$(head -c 3 "$work/dir/snapshots/s1/disk.raw")" == one ]] || fail "the snapshot holds something else"
+umount "$work/dir"
+wait_for_end
+[[ ! -e "$work/pid" ]] || fail "the daemon does not end"
+/usr/local/bin/fvd check "$work/disk.fvd" >/dev/null || fail "the image is not consistent"
