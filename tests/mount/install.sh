@@ -16,8 +16,13 @@ fail() {
 }
 
 work=$(mktemp -d)
-trap 'umount "$work/dir" 2>/dev/null; wait_for_end; umount /usr/local; rm -rf "$work"' EXIT
 wait_for_end() { for _ in {1..500}; do [[ -e "$work/pid" ]] || return 0 && sleep 0.02; done; }
+clean_up() {
+  umount "$work/dir" 2>/dev/null && wait_for_end
+  umount /usr/local 2>/dev/null || true
+  rm -rf "$work"
+}
+trap clean_up EXIT
 # What is mounted at $work/dir: type, source and options, as the kernel tells.
 mounted() { awk -v dir="$work/dir" '$2 == dir { print $3, $1, "," $4 "," }' /proc/self/mounts; }
 
