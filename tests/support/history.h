@@ -1,4 +1,5 @@
-// Random histories of operations on a TrackedImage, and a shrinker for those that fail.
+// Random histories of operations on an image, and a shrinker for those that fail. history_runner.h runs them on the
+// library, tests/mount/model_test.cpp on a mount.
 //
 // A step holds raw random numbers that are reduced by what the image holds when the step is applied, so any
 // subsequence of a history is a history too. That is what the shrinker relies on.
@@ -11,7 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "support/tracked_image.h"
+#include "fvd/image.h"
+#include "support/verdict.h"
 
 namespace fvd::test {
 
@@ -40,6 +42,8 @@ struct Step {
   std::array<std::uint64_t, 4> random{};
 };
 
+const char* kind_name(Step::Kind kind);
+
 using History = std::vector<Step>;
 
 struct HistoryOptions {
@@ -50,17 +54,17 @@ struct HistoryOptions {
 
 History random_history(std::uint64_t seed, const HistoryOptions& options);
 
-// Geometry drawn from the seed: 64 or 128 KiB chunks, 512-byte to 16 KiB blocks, an odd size of a few chunks.
+// Geometry drawn from the seed: 64 or 128 KiB chunks, 512-byte to 16 KiB blocks, an odd size of a few chunks; now and
+// then chunks of 1 MiB and a disk of several.
 CreateOptions random_geometry(std::uint64_t seed);
 
-struct Tally {
-  std::uint64_t cuts = 0;
-  std::uint64_t survivors = 0;  // disks that were inspected after cuts
-  std::uint64_t errors = 0;     // faults that hit
+// What a step reads, writes, discards or copies, on a disk of `size` bytes: odd, sector, block and chunk alignments, a
+// byte to several MiB, now and then across the end.
+struct StepRange {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
 };
-
-// Runs a history on a new image, compares everything at the end, closes and checks. "" or what went wrong and where.
-Verdict run_history(const CreateOptions& options, const History& history, Tally* tally = nullptr);
+StepRange range_of(const Step& step, std::uint64_t size);
 
 // A shorter history that still fails `run` (which returns "" for success), found by leaving out runs of steps.
 History shrink(History history, const std::function<Verdict(const History&)>& run);

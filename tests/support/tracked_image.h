@@ -18,10 +18,9 @@
 #include "fvd/image.h"
 #include "support/crash_file.h"
 #include "support/image_rig.h"
+#include "support/verdict.h"
 
 namespace fvd::test {
-
-using Verdict = std::string;  // "" = as promised
 
 struct World {
   struct Snapshot {
