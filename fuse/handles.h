@@ -21,7 +21,8 @@ struct FileHandle {
   bool writer = false;                         // counted in Writers
   fvd::StateReader* state = nullptr;           // what is read; nullptr for the files of .fvd
   std::shared_ptr<fvd::StateReader> snapshot;  // owner of `state` for a disk.raw: keeps the snapshot from deletion
-  std::string text;                            // content of a file of .fvd, as it was at open
+  // Content of a file of .fvd, as it was at open. Shared with its readers: once the caller has the reply it may close.
+  std::shared_ptr<const std::string> text;
 };
 
 // The listing is made when reading starts at the beginning, so that one pass through a directory neither skips nor

@@ -62,7 +62,7 @@ void Filesystem::open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
     handle->state = handle->snapshot.get();
     fi->keep_cache = 1;  // a snapshot never changes
   } else if (node.kind == NodeKind::kTree || node.kind == NodeKind::kInfo || node.kind == NodeKind::kMetrics) {
-    handle->text = dot_fvd_text(node.kind);
+    handle->text = std::make_shared<const std::string>(dot_fvd_text(node.kind));
     fi->direct_io = 1;  // each open has its own content
   } else {
     fuse_reply_err(req, ENOENT);
@@ -135,9 +135,9 @@ void Filesystem::release(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* f
 void Filesystem::read(fuse_req_t req, fuse_ino_t /*inode*/, size_t size, off_t offset, fuse_file_info* fi) {
   const FileHandle& handle = file_handle(fi);
   if (handle.state == nullptr) {
-    const std::string& text = handle.text;
-    const std::size_t start = std::min(static_cast<std::size_t>(offset), text.size());
-    fuse_reply_buf(req, text.data() + start, std::min(size, text.size() - start));
+    const std::shared_ptr<const std::string> text = handle.text;
+    const std::size_t start = std::min(static_cast<std::size_t>(offset), text->size());
+    fuse_reply_buf(req, text->data() + start, std::min(size, text->size() - start));
     return;
   }
   if (misaligned(fi, offset, size)) {

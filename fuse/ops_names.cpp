@@ -117,7 +117,7 @@ void Filesystem::getattr(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
   if (fi != nullptr && is_text(node_of(inode).kind)) {
     struct stat st {};
     (void)attributes_.get(inode, &st);
-    st.st_size = static_cast<off_t>(file_handle(fi).text.size());
+    st.st_size = static_cast<off_t>(file_handle(fi).text->size());
     fuse_reply_attr(req, &st, 0);
     return;
   }

@@ -28,7 +28,7 @@ class FaultAt : public ::testing::TestWithParam<std::tuple<std::size_t, std::siz
 TEST_P(FaultAt, EveryOperation) {
   const Scenario& scenario = scenarios()[std::get<0>(GetParam())];
   std::uint64_t faults = 0;
-  for (std::uint64_t fail_at = 1;; ++fail_at) {
+  for (std::uint64_t fail_at = 1;; fail_at += stride()) {
     Fault fault = kFaults[std::get<1>(GetParam())].fault;
     fault.at = fail_at;
     SCOPED_TRACE(std::string(kFaults[std::get<1>(GetParam())].name) + " at I/O " + std::to_string(fail_at));

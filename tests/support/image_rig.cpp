@@ -127,6 +127,8 @@ std::uint64_t environment(const char* name, std::uint64_t fallback) {
   return text == nullptr || *text == '\0' ? fallback : std::strtoull(text, nullptr, 0);
 }
 
+std::uint64_t stride() { return std::max<std::uint64_t>(environment("FVD_TEST_STRIDE", 1), 1); }
+
 TemporaryDirectory::TemporaryDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "fvd-test-XXXXXX").string();
   EXPECT_NE(mkdtemp(name.data()), nullptr);

@@ -77,6 +77,8 @@ std::uint64_t metric(const Image& image, std::string_view name, std::string_view
 
 // Environment variable as a number, or `fallback`.
 std::uint64_t environment(const char* name, std::uint64_t fallback);
+// How far apart the tries of a sweep over every I/O are: 1, or FVD_TEST_STRIDE (for sanitizers, which make each slow).
+std::uint64_t stride();
 
 // A directory under /tmp that is removed with all that is in it.
 class TemporaryDirectory {

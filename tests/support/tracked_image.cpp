@@ -53,6 +53,7 @@ Verdict read_state(StateReader& state, const std::string& name, Bytes* content) 
 }  // namespace
 
 void World::put(std::uint64_t offset, std::span<const std::byte> data, bool happened) {
+  if (data.empty()) return;
   if (data.empty()) return;  // then the offset may be anywhere
   const std::uint64_t end = offset + data.size();
   Bytes sector(kSector);
