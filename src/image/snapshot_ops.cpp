@@ -155,6 +155,8 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
     }
     return s;
   }
+  // What current-state names twice is the snapshot's now; it is settled when its last snapshot goes.
+  std::erase_if(unsettled_, [&](std::uint32_t chunk) { return reached.test(chunk); });
   free_object(old_directory);
   free_object(old_refcounts);
   if (!object_in_use(old_table)) free_object(old_table);

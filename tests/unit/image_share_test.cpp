@@ -246,6 +246,30 @@ TEST_F(ImageShare, SnapshotsOfTwiceSharedChunks) {
   EXPECT_EQ(difference(pattern(kSmallChunk, 2), read_range(*image_, 0, kSmallChunk)), "");
 }
 
+// A chunk that current-state named twice when its last snapshot went waits to be settled. A snapshot taken meanwhile
+// reaches it again, and must keep it whatever becomes of the two names.
+TEST_F(ImageShare, ASnapshotKeepsChunksThatWaitedToBeSettled) {
+  for (const bool both : {false, true}) {
+    start(small_chunks(kSize));
+    write_all(*image_, 0, pattern(kSmallChunk, 1));
+    const SnapshotId id = take(*image_, "s");
+    ASSERT_OK(image_->copy_range(id, 0, 5 * kSmallChunk, kSmallChunk));
+    ASSERT_OK(image_->snapshot_delete("s"));
+    take(*image_, "kept");
+    const Bytes held = read_snapshot(*image_, "kept");
+    write_all(*image_, 5 * kSmallChunk, pattern(kSmallChunk, 2));
+    if (both) write_all(*image_, 0, pattern(kSmallChunk, 3));
+    take(*image_, "other");
+    ASSERT_OK(image_->snapshot_delete("other"));  // settles
+    write_all(*image_, 0, pattern(kSmallChunk, 4));
+    ASSERT_OK(image_->flush());
+    write_all(*image_, 20 * kSmallChunk, pattern(10 * kSmallChunk, 5));
+    EXPECT_EQ(difference(held, read_snapshot(*image_, "kept")), "");
+    reopen();
+    EXPECT_EQ(difference(held, read_snapshot(*image_, "kept")), "");
+  }
+}
+
 TEST_F(ImageShare, ExclusiveIsWhatDeletingFrees) {
   write_all(*image_, 0, pattern(10 * kSmallChunk, 1));
   const SnapshotId first = take(*image_, "first");
