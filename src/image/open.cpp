@@ -421,7 +421,7 @@ Status ImageImpl::close() {
   if (read_only_) return Status::ok();
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
-  if (storage_.untouched() && was_clean_) return Status::ok();
+  if (storage_.untouched() && was_clean_ && front_.changes.empty()) return Status::ok();
   if (Status s = commit_all(); !s) return s;
   reclaim();
   if (position_.offset != 0) {

@@ -52,6 +52,9 @@ StepRange range_of(const Step& step, std::uint64_t size) {
   if (mode == 6) unit = 4096, length = kChunk + 1 + step.random[2] % kChunk;
   const bool large = size > 48 * kChunk && step.random[0] / 8 % 4 == 0;
   if (mode == 7) length = 1 + step.random[2] % (large ? 48 * kChunk : 3 * kChunk);
+  // Whole chunks are what a copy shares.
+  if (step.kind == Kind::kCopy && step.random[0] / 512 % 2 == 0)
+    unit = kChunk, length = unit * (1 + step.random[2] % 4);
   offset = offset / unit * unit;
   if (step.random[3] % 16 != 0 && offset < size) length = std::min(length, size - offset);
   return {offset, length};

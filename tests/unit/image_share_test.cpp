@@ -270,6 +270,20 @@ TEST_F(ImageShare, ASnapshotKeepsChunksThatWaitedToBeSettled) {
   }
 }
 
+// A change of the mapping that writes no byte is a change all the same.
+TEST_F(ImageShare, ClosingKeepsWhatOnlyUnmapsChunks) {
+  const SnapshotId empty = take(*image_, "empty");
+  write_all(*image_, 0, pattern(4 * kSmallChunk, 1));
+  take(*image_, "full");
+  reopen();
+  ASSERT_OK(image_->copy_range(empty, 0, 0, kSmallChunk));
+  reopen();
+  EXPECT_EQ(read_range(*image_, 0, kSmallChunk), zeros(kSmallChunk));
+  ASSERT_OK(image_->discard(2 * kSmallChunk, kSmallChunk));
+  reopen();
+  EXPECT_EQ(read_range(*image_, 2 * kSmallChunk, kSmallChunk), zeros(kSmallChunk));
+}
+
 TEST_F(ImageShare, ExclusiveIsWhatDeletingFrees) {
   write_all(*image_, 0, pattern(10 * kSmallChunk, 1));
   const SnapshotId first = take(*image_, "first");
