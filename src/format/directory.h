@@ -28,6 +28,9 @@ struct SnapshotRecord {
   std::string description;
 };
 
+// The longest directory object there can be, bytes.
+inline constexpr std::uint64_t kLongestDirectory = 64 + 65535ULL * (SnapshotRecord::kFixedSize + 255 + 4096 + 7);
+
 // The whole object, sealed.
 std::vector<std::byte> encode_directory(const std::vector<SnapshotRecord>& records);
 // Checks magic, length, CRC, every field, that ids and names are unique, names valid, parents present and without

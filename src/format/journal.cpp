@@ -1,6 +1,7 @@
 #include "format/journal.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 #include "base/checked.h"
@@ -48,8 +49,7 @@ void BatchBuilder::clear() {
   count_ = 0;
 }
 
-bool decode_batch_header(std::span<const std::byte> in, std::uint64_t epoch, std::uint64_t salt, std::uint64_t sequence,
-                         std::uint32_t previous_crc, std::uint64_t limit, JournalBatch* batch) {
+bool decode_batch_header(std::span<const std::byte> in, std::uint64_t limit, JournalBatch* batch) {
   if (in.size() < JournalBatch::kHeaderSize) return false;
   const std::byte* p = in.data();
   batch->length = load_le<std::uint32_t>(p + 4);
@@ -60,8 +60,13 @@ bool decode_batch_header(std::span<const std::byte> in, std::uint64_t epoch, std
   batch->sequence = load_le<std::uint64_t>(p + 32);
   batch->previous_crc = load_le<std::uint32_t>(p + 40);
   return load_le<std::uint32_t>(p) == JournalBatch::kMagic && batch->length >= JournalBatch::kHeaderSize &&
-         batch->length <= limit && batch->epoch == epoch && batch->salt == salt && batch->sequence == sequence &&
-         batch->previous_crc == previous_crc;
+         batch->length <= limit;
+}
+
+bool decode_batch_header(std::span<const std::byte> in, std::uint64_t epoch, std::uint64_t salt, std::uint64_t sequence,
+                         std::uint32_t previous_crc, std::uint64_t limit, JournalBatch* batch) {
+  return decode_batch_header(in, limit, batch) && batch->epoch == epoch && batch->salt == salt &&
+         batch->sequence == sequence && batch->previous_crc == previous_crc;
 }
 
 bool batch_crc_is_right(std::span<const std::byte> in, const JournalBatch& batch) {
@@ -105,6 +110,9 @@ Status for_each_record(std::span<const std::byte> in, const JournalBatch& batch,
         words[count - 1] >> (64 - spare) != 0) {
       return corrupt("a bitmap with bits beyond its chunk");
     }
+    std::uint32_t present = 0;
+    for (std::size_t w = 0; w < count; ++w) present += static_cast<std::uint32_t>(std::popcount(words[w]));
+    if (present == geometry.blocks_per_chunk()) return corrupt("a partial chunk with all its blocks");
     r.words = std::span(words).first(count);
     apply(r);
     left = left.subspan(JournalRecord::kFixedSize + count * 8);

@@ -52,6 +52,9 @@ class BatchBuilder {
   std::uint32_t count_ = 0;
 };
 
+// Reads the header of a batch, of whatever epoch, at the start of `in` (at least kHeaderSize bytes). False when there is
+// none, or its length is not within [kHeaderSize, limit].
+bool decode_batch_header(std::span<const std::byte> in, std::uint64_t limit, JournalBatch* batch);
 // Reads the header of a batch at the start of `in` (at least kHeaderSize bytes). False when it is none of this epoch,
 // salt, sequence and previous CRC, or its length is not within [kHeaderSize, limit].
 bool decode_batch_header(std::span<const std::byte> in, std::uint64_t epoch, std::uint64_t salt, std::uint64_t sequence,
@@ -59,7 +62,7 @@ bool decode_batch_header(std::span<const std::byte> in, std::uint64_t epoch, std
 // True when the CRC over the whole batch (batch.length bytes of `in`) is right.
 bool batch_crc_is_right(std::span<const std::byte> in, const JournalBatch& batch);
 // Calls apply for each record of a batch whose CRC is right; kCorrupt (and nothing more applied) when a record breaks the
-// format: virtual chunk >= virtual_chunks, invalid entry or origin, words beyond the bitmap, bits past blocks_per_chunk.
+// format: virtual chunk >= virtual_chunks, invalid entry or origin, words beyond the bitmap, bits past blocks_per_chunk, or all blocks present.
 Status for_each_record(std::span<const std::byte> in, const JournalBatch& batch, const Geometry& geometry,
                        std::uint32_t virtual_chunks, std::uint32_t chunk_limit,
                        const std::function<void(const JournalRecord&)>& apply);

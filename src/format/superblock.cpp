@@ -145,6 +145,19 @@ Result<Superblock> Superblock::decode(std::span<const std::byte, kSize> in, std:
   return s;
 }
 
+SlotRemains SlotRemains::of(std::span<const std::byte, Superblock::kSize> in, std::uint64_t slot_offset,
+                            const Uuid& uuid) {
+  const std::byte* p = in.data();
+  SlotRemains r;
+  r.blank = std::all_of(in.begin(), in.end(), [](std::byte b) { return b == std::byte{0}; });
+  r.crc_is_right = load_le<std::uint32_t>(p + 12) == crc32c(in.subspan(16));
+  r.belongs_here = std::memcmp(p, Superblock::kMagic.data(), Superblock::kMagic.size()) == 0 &&
+                   load_le<std::uint32_t>(p + 8) == Superblock::kSize &&
+                   load_le<std::uint64_t>(p + 16) == slot_offset && std::memcmp(p + 24, uuid.data(), uuid.size()) == 0;
+  r.sequence = load_le<std::uint64_t>(p + 40);
+  return r;
+}
+
 std::vector<std::string> Superblock::feature_names() const {
   std::vector<std::string> names;
   for (const Feature& f : kFeatures) {

@@ -45,6 +45,16 @@ struct Superblock {
   [[nodiscard]] std::vector<std::string> feature_names() const;  // of the bits that are set
 };
 
+// What can be told of a slot that decode() refuses.
+struct SlotRemains {
+  bool blank = false;          // nothing but zeros
+  bool crc_is_right = false;   // a program wrote it so, whatever is wrong with its content
+  bool belongs_here = false;   // magic, length, own offset and uuid are right
+  std::uint64_t sequence = 0;  // as it stands there
+
+  static SlotRemains of(std::span<const std::byte, Superblock::kSize> in, std::uint64_t slot_offset, const Uuid& uuid);
+};
+
 }  // namespace fvd::format
 
 #endif  // FVD_FORMAT_SUPERBLOCK_H_

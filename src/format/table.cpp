@@ -18,6 +18,15 @@ std::uint64_t TableHeader::pages_offset() const {
   return align_up(index_offset() + std::uint64_t{stored_pages} * 4, kPage);
 }
 
+std::uint64_t TableHeader::longest(const Geometry& geometry, std::uint64_t virtual_size) {
+  TableHeader h;
+  h.entries = geometry.virtual_chunks(virtual_size);
+  h.stored_pages = static_cast<std::uint32_t>(div_ceil(h.entries, kEntriesPerPage));
+  h.partial_count = h.entries;
+  h.bitmap_bytes = geometry.bitmap_bytes();
+  return h.length();
+}
+
 void TableHeader::encode(std::span<std::byte> object) const {
   store_le(object.data() + 24, virtual_size);
   store_le(object.data() + 32, entries);
@@ -85,8 +94,10 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
     const std::byte* page = view.page(i).data();
     const std::uint64_t first = std::uint64_t{number} * kEntriesPerPage;
     const bool whole = first + kEntriesPerPage <= h.entries;
+    std::uint32_t any = 0;
     for (std::uint32_t e = 0; e < kEntriesPerPage; ++e) {
       const auto entry = load_le<std::uint32_t>(page + std::size_t{e} * 4);
+      any |= entry;
       if (entry == kEmpty || (whole && entry <= complete_limit)) continue;
       if (first + e >= h.entries || !entry_is_valid(entry, chunk_limit)) {
         return corrupt("entry of virtual chunk " + std::to_string(first + e) + " is out of range (" +
@@ -99,6 +110,7 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
       }
       ++partial;
     }
+    if (any == 0) return corrupt("page " + std::to_string(number) + " is stored and holds no entry");
   }
   if (partial != h.partial_count) return corrupt("a partial record without its entry");
   const std::uint32_t spare = h.bitmap_bytes * 8 - geometry.blocks_per_chunk();
@@ -110,6 +122,13 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
     if (spare != 0) {
       const auto last = load_le<std::uint64_t>(record.bitmap.data() + h.bitmap_bytes - 8);
       if (last >> (64 - spare) != 0) return corrupt("a bitmap has bits beyond its chunk");
+    }
+    std::uint32_t present = 0;
+    for (std::uint32_t w = 0; w < h.bitmap_bytes; w += 8) {
+      present += static_cast<std::uint32_t>(std::popcount(load_le<std::uint64_t>(record.bitmap.data() + w)));
+    }
+    if (present == geometry.blocks_per_chunk()) {
+      return corrupt("virtual chunk " + std::to_string(record.virtual_chunk) + " is partial with all its blocks");
     }
   }
   return view;

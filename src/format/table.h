@@ -27,6 +27,9 @@ struct TableHeader {
   [[nodiscard]] std::uint64_t partial_size() const { return 8 + bitmap_bytes; }
   [[nodiscard]] std::uint64_t length() const { return partials_offset() + partial_count * partial_size(); }
 
+  // The longest object that a table for a disk of that many bytes can be; REQUIRES virtual_size <= kMaxVirtualSize.
+  static std::uint64_t longest(const Geometry& geometry, std::uint64_t virtual_size);
+
   // Writes the fields after the common object header (object.size() >= 64); seal_object does the rest.
   void encode(std::span<std::byte> object) const;
   // Checks the counts against each other, `geometry` and `object_length`. `in` is the first 64 bytes.
@@ -50,7 +53,8 @@ class TableView {
  public:
   // Checks everything that the format demands: magic, length, CRC (verify_object), header, page index ascending and
   // in range, entries valid (also: none past `entries`, no kSharedFlag), partial records ascending, exactly one for each
-  // entry with kPartialFlag, origins valid, bitmap neither empty of meaning (bits past blocks_per_chunk) nor full.
+  // entry with kPartialFlag, origins valid, no bitmap with bits past blocks_per_chunk or with all blocks present (a
+  // writer stores such a chunk as complete), no page of EMPTY entries only.
   static Result<TableView> parse(std::span<const std::byte> object, const ObjectRef& ref, const Geometry& geometry,
                                  std::uint32_t chunk_limit);
   [[nodiscard]] const TableHeader& header() const { return header_; }

@@ -139,7 +139,8 @@ Superblock ImageImpl::next_superblock(bool new_epoch) {
 
 // Makes `next` the truth: everything it refers to must be on stable storage.
 Status ImageImpl::write_superblock(Superblock next) {
-  next.self_offset = header_.superblock_offset[next.sequence & 1];
+  // Never over the current one, whichever slot the writer before used for it.
+  next.self_offset = header_.superblock_offset[superblock_.self_offset == header_.superblock_offset[0] ? 1 : 0];
   std::array<std::byte, Superblock::kSize> bytes;
   next.encode(bytes);
   Status s = storage_.write(Structure::kSuperblock, next.self_offset, bytes);

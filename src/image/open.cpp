@@ -215,11 +215,13 @@ ImageImpl::ImageImpl(std::unique_ptr<File> file, const Header& header, const Ope
 
 Status ImageImpl::load_superblock() {
   std::array<Result<Superblock>, 2> slots{Status(Code::kCorrupt, "not read"), Status(Code::kCorrupt, "not read")};
+  std::array<format::SlotRemains, 2> remains;
   for (std::size_t i = 0; i < 2; ++i) {
     std::array<std::byte, Superblock::kSize> page;
     const std::uint64_t offset = header_.superblock_offset[i];
     if (Status s = storage_.read(Structure::kSuperblock, offset, page); !s) return s;
     slots[i] = Superblock::decode(page, offset, header_.uuid, geometry_);
+    remains[i] = format::SlotRemains::of(page, offset, header_.uuid);
   }
   const std::size_t newest = slots[0] && (!slots[1] || slots[0]->sequence > slots[1]->sequence) ? 0 : 1;
   // An unknown feature must not be dodged by falling back to a superblock from before it.
@@ -231,6 +233,13 @@ Status ImageImpl::load_superblock() {
     return {Code::kCorrupt, "both superblocks have the same sequence number; run fvd check"};
   }
   superblock_ = *slots[newest];
+  // A write that was cut leaves a wrong CRC. With a right one it was written so, and may have been acknowledged.
+  const format::SlotRemains& other = remains[1 - newest];
+  if (!read_only_ && !slots[1 - newest] && !other.blank && other.crc_is_right &&
+      other.sequence > superblock_.sequence) {
+    return {Code::kCorrupt, "the newer superblock cannot be used (" + slots[1 - newest].status().message() +
+                                "); open the image read-only, or run fvd check"};
+  }
   if ((superblock_.ro_compat & ~format::kKnownRoCompat) != 0 && !read_only_) {
     return {Code::kUnsupported, "it has features that this version can only read; open it read-only"};
   }
@@ -239,7 +248,9 @@ Status ImageImpl::load_superblock() {
 
 Status ImageImpl::load_table(const format::ObjectRef& ref, Front& front, const std::string& what) {
   if (ref.is_none()) return Status::ok();
-  auto object = read_object(storage_, Structure::kTable, geometry_, ref);
+  auto object =
+      read_object(storage_, Structure::kTable, geometry_, ref,
+                  format::TableHeader::longest(geometry_, std::uint64_t{front.table.size()} << geometry_.chunk_log2));
   if (!object) return object.status();
   auto table = format::TableView::parse(*object, ref, geometry_, allocator_.chunks_in_file());
   if (!table) return {table.code(), what + ": " + table.status().message() + "; run fvd check"};
@@ -373,7 +384,8 @@ Status ImageImpl::recover() {
   if (Status s = geometry_.check_ref(superblock_.refcounts, limit, "the reference-count table"); !s) return s;
 
   if (!superblock_.directory.is_none()) {
-    auto object = read_object(storage_, Structure::kDirectory, geometry_, superblock_.directory);
+    auto object =
+        read_object(storage_, Structure::kDirectory, geometry_, superblock_.directory, format::kLongestDirectory);
     if (!object) return object.status();
     auto records =
         format::decode_directory(*object, superblock_.directory, geometry_, limit, superblock_.next_snapshot_id);
@@ -399,6 +411,10 @@ Status ImageImpl::recover() {
   if (Status s = replay_journal(); !s) return s;
   was_clean_ = (superblock_.flags & Superblock::kFlagClean) != 0 && position_.offset == 0;
   if (Status s = derive_use(); !s) return s;
+  if (!read_only_) {
+    // Going on from an older state would make a loss final.
+    if (Status s = journal_.check_nothing_lost(position_); !s) return s;
+  }
   // What was just read may still be on its way to the disk (a killed daemon's last commit): nothing may build on it
   // before it is there.
   if (!was_clean_ && !read_only_) {

@@ -263,7 +263,8 @@ Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
 Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
   Bits reached(allocator_.chunks_in_file() + 1);
   if (record.table.is_none()) return reached;
-  auto object = read_object(storage_, Structure::kTable, geometry_, record.table);
+  auto object = read_object(storage_, Structure::kTable, geometry_, record.table,
+                            format::TableHeader::longest(geometry_, record.virtual_size));
   if (!object) return object.status();
   auto table = format::TableView::parse(*object, record.table, geometry_, allocator_.chunks_in_file());
   if (!table)

@@ -18,7 +18,8 @@ Result<std::unique_ptr<SnapshotView>> SnapshotView::open(Storage& storage, const
                                                          std::uint32_t chunk_limit) {
   std::unique_ptr<SnapshotView> view(new SnapshotView(storage, geometry, chunk_limit));
   if (record.table.is_none()) return view;
-  auto object = read_object(storage, Structure::kTable, geometry, record.table);
+  auto object = read_object(storage, Structure::kTable, geometry, record.table,
+                            format::TableHeader::longest(geometry, record.virtual_size));
   if (!object) return object.status();
   auto table = format::TableView::parse(*object, record.table, geometry, chunk_limit);
   if (!table) {

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "format/header.h"
 #include "format/journal.h"
@@ -41,8 +42,17 @@ class Journal {
   // batch with the right CRC breaks the format.
   Status replay(JournalPosition& at, const format::Geometry& geometry, std::uint32_t virtual_chunks,
                 std::uint32_t chunk_limit, const std::function<void(const format::JournalRecord&)>& apply);
+  // kCorrupt when the journal proves that something which was acknowledged is gone: a whole batch of the same epoch
+  // behind the place where replay ended, or one that only a newer superblock can have let anybody write.
+  // REQUIRES that `end` is where replay() left it. docs/crash-safety.md says why this is proof.
+  Status check_nothing_lost(const JournalPosition& end);
 
  private:
+  // Reads the rest of a batch of which `bytes` holds the first page; false when its CRC is wrong.
+  Result<bool> finish_batch(std::uint64_t file_offset, const format::JournalBatch& batch,
+                            std::vector<std::byte>* bytes);
+  // Reads the batch at `offset` of `half`; false when there is none that is whole.
+  Result<bool> read_batch(std::uint64_t half, std::uint64_t offset, format::JournalBatch* batch);
   [[nodiscard]] std::uint64_t file_offset(const JournalPosition& at) const {
     return offset_ + (at.epoch & 1) * half_size_ + at.offset;
   }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "format/layout.h"
@@ -15,9 +16,17 @@
 
 namespace fvd {
 
-// The bytes of an object, unverified; REQUIRES Geometry::check_ref.
+// The bytes of an object, unverified; REQUIRES Geometry::check_ref. `longest` is what the kind of object allows: an
+// object that claims more, or more than the host can have stored, is kCorrupt before memory is reserved for it.
 inline Result<std::vector<std::byte>> read_object(Storage& storage, Structure what, const format::Geometry& geometry,
-                                                  const format::ObjectRef& ref) {
+                                                  const format::ObjectRef& ref, std::uint64_t longest) {
+  auto allocated = storage.file().allocated();
+  if (!allocated) return allocated.status();
+  if (ref.length > format::longest_credible(longest, *allocated)) {
+    return Status(Code::kCorrupt, "the object in chunk " + std::to_string(ref.first_chunk) +
+                                      " is longer than it can be (" + std::to_string(ref.length) +
+                                      " bytes); run fvd check");
+  }
   std::vector<std::byte> bytes(ref.length);
   if (Status s = storage.read(what, geometry.file_offset(ref.first_chunk), bytes); !s) return s;
   return bytes;

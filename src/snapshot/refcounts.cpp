@@ -1,8 +1,8 @@
 #include "snapshot/refcounts.h"
 
 #include "base/endian.h"
-#include "format/object.h"
 #include "format/refcount.h"
+#include "snapshot/objects.h"
 
 namespace fvd {
 
@@ -13,24 +13,26 @@ Result<Refcounts> Refcounts::load(Storage& storage, const format::Geometry& geom
   Refcounts counts;
   counts.limit_ = chunk_limit;
   if (!ref.is_none()) {
-    // Read into the middle of what it may grow to, so that it is read once.
-    counts.object_.resize(ref.length);
-    if (Status s = storage.read(Structure::kRefcounts, geometry.file_offset(ref.first_chunk), counts.object_); !s) {
-      return s;
-    }
+    auto object =
+        read_object(storage, Structure::kRefcounts, geometry, ref, format::RefcountHeader{chunk_limit + 1}.length());
+    if (!object) return object.status();
+    counts.object_ = std::move(*object);
     if (Status s = format::verify_object(counts.object_, format::kRefcountMagic, ref); !s) return s;
     auto header = format::RefcountHeader::decode(counts.object_, ref.length, chunk_limit);
     if (!header) return header.status();
   }
-  counts.object_.resize(kObjectHeader + (std::size_t{chunk_limit} + 1) * 2);
   return counts;
 }
 
 std::uint16_t Refcounts::get(std::uint32_t chunk) const {
-  return load_le<std::uint16_t>(object_.data() + kObjectHeader + std::size_t{chunk} * 2);
+  const std::size_t at = kObjectHeader + std::size_t{chunk} * 2;
+  return at < object_.size() ? load_le<std::uint16_t>(object_.data() + at) : std::uint16_t{0};
 }
 
 void Refcounts::put(std::uint32_t chunk, std::uint16_t count) {
+  if (kObjectHeader + std::size_t{chunk} * 2 >= object_.size()) {
+    object_.resize(kObjectHeader + (std::size_t{limit_} + 1) * 2);
+  }
   store_le(object_.data() + kObjectHeader + std::size_t{chunk} * 2, count);
 }
 

@@ -35,7 +35,7 @@ class Refcounts {
 
  private:
   void put(std::uint32_t chunk, std::uint16_t count);
-  std::vector<std::byte> object_;  // header and counts
+  std::vector<std::byte> object_;  // header and counts; those past its end are 0
   std::uint32_t limit_ = 0;
 };
 
