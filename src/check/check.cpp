@@ -1,9 +1,64 @@
 #include "check/check.h"
 
+#include <optional>
+
 #include "check/checker.h"
 
 namespace fvd {
+namespace {
+
+using Mend = Checker::Mend;
+
+std::string plural(std::uint64_t n, const std::string& what) {
+  return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
+}
+
+}  // namespace
 
 Result<CheckReport> check_image(File& file) { return Checker(file).run(); }
+
+Result<RepairReport> repair_image(File& file, const RepairOptions& options) {
+  std::optional<Checker> checker(std::in_place, file);
+  auto before = checker->run();
+  if (!before) return before.status();
+  RepairReport report;
+  report.before = *before;
+  report.after = *before;
+  if (before->exit_status() == 0) return report;
+
+  const std::uint64_t beyond = checker->findings_for(Mend::kNothing);
+  const std::uint64_t older = checker->findings_for(Mend::kOlderSuperblock);
+  if (beyond != 0 && options.older_superblock) {
+    checker.emplace(file, true);
+    auto as_older = checker->run();
+    if (!as_older) return as_older.status();
+    if (checker->findings_for(Mend::kNothing) != 0) {
+      report.refused = "the older superblock is no better (" + checker->first_beyond_repair() +
+                       "); copy out the states that can be read";
+      return report;
+    }
+  } else if (beyond != 0) {
+    report.refused = plural(beyond, "finding") + " cannot be mended (the first: " + checker->first_beyond_repair() +
+                     "); copy out the states that can be read, or try --older-superblock, which gives up what came "
+                     "after the superblock before";
+    return report;
+  } else if (older != 0 && !options.older_superblock) {
+    report.refused =
+        "a newer superblock may be gone, and what it made durable with it; --older-superblock accepts that loss and "
+        "goes on from the one that is left";
+    return report;
+  }
+  if (Status s = checker->check_writable(); !s) {
+    report.refused = s.message();
+    return report;
+  }
+  if (Status s = checker->mend(&report.done); !s) return s;
+  Checker again(file);
+  auto after = again.run();
+  if (!after) return after.status();
+  report.after = std::move(*after);
+  if (Status s = checker->give_back(again); !s) return s;
+  return report;
+}
 
 }  // namespace fvd

@@ -1,7 +1,7 @@
 // check: an independent reader of an image that verifies every structure and count.
 //
 // It uses io and format only and shares no code with the engine, so that it can be the engine's oracle. It collects all
-// damage it can find before it reports; it never trusts a number before it has checked it, and never writes.
+// damage it can find before it reports, and never trusts a number before it has checked it. Only repair_image() writes.
 #ifndef FVD_CHECK_CHECK_H_
 #define FVD_CHECK_CHECK_H_
 
@@ -35,9 +35,27 @@ struct CheckReport {
   [[nodiscard]] int exit_status() const { return corruptions != 0 ? 2 : leaks != 0 ? 3 : 0; }
 };
 
+struct RepairOptions {
+  // Gives up what came after the older superblock where the newer one is gone or what it refers to is damaged.
+  bool older_superblock = false;
+};
+
+struct RepairReport {
+  CheckReport before;
+  CheckReport after;              // of a second check, when anything was written; else as before
+  std::vector<std::string> done;  // one line for each thing that was mended
+  std::string refused;            // why nothing was, when there were findings: one line, what to do included
+};
+
 // Checks the image in `file`. An error Status means "could not check" (host I/O error, not an FVD image at all);
 // damage is reported in the report, never as a Status. Single-threaded; memory: about 8 bytes a physical chunk.
 Result<CheckReport> check_image(File& file);
+
+// Checks the image and mends what can be derived anew from what is sound: reference counts, numbers that the tables
+// give, and a superblock slot. It mends all findings or none. Whatever interrupts it leaves the image as good as
+// before, or mended; a sound image is not written. REQUIRES that nobody else uses the image. On an error Status (the
+// host's storage failed) it is one of the two. When it returns with `done` filled, what it wrote survives power loss.
+Result<RepairReport> repair_image(File& file, const RepairOptions& options);
 
 }  // namespace fvd
 

@@ -12,17 +12,21 @@ namespace fvd::cli {
 namespace {
 
 void declare(po::options_description& options) {
+  options.add_options()("repair", po::bool_switch(), "mend reference counts, leaks and a damaged superblock slot");
+  options.add_options()("older-superblock", po::bool_switch(),
+                        "with --repair: give up what came after the older superblock where the newer one is lost");
   options.add_options()("json", po::bool_switch(), "print JSON");
-  // Not offered in the help: it is refused, rather than unknown, so that nobody takes an unrepaired image for repaired.
-  options.add_options()("repair", po::bool_switch(), "");
 }
 
-void print_text(std::ostream& out, const std::string& path, const CheckReport& report) {
+void print_findings(std::ostream& out, const CheckReport& report) {
   for (const CheckFinding& finding : report.findings) {
-    out << kind_name(finding.kind) << ": " << finding.structure << ": " << finding.message << '\n';
+    out << kind_name(finding.kind) << ": " << finding.structure << ": " << one_line(finding.message) << '\n';
   }
   const std::uint64_t found = report.corruptions + report.leaks;
   if (found > report.findings.size()) out << "and " << found - report.findings.size() << " more\n";
+}
+
+void print_summary(std::ostream& out, const std::string& path, const CheckReport& report) {
   out << path << ": ";
   if (report.corruptions != 0) {
     out << "corrupt: " << report.corruptions << " corruptions, " << report.leaks << " leaks\n";
@@ -36,17 +40,48 @@ void print_text(std::ostream& out, const std::string& path, const CheckReport& r
       << " journal records replayed in memory\n";
 }
 
+int check(const Invocation& invocation, File& file) {
+  const std::string& path = invocation.operands[0];
+  const auto report = check_image(file);
+  if (!report) return fail(invocation.streams, path, report.status());
+  if (invocation.flag("json")) {
+    invocation.streams.out << report_as_json(path, *report);
+  } else {
+    print_findings(invocation.streams.out, *report);
+    print_summary(invocation.streams.out, path, *report);
+  }
+  return report->exit_status();
+}
+
+int repair(const Invocation& invocation, File& file) {
+  const std::string& path = invocation.operands[0];
+  const auto report = repair_image(file, {.older_superblock = invocation.flag("older-superblock")});
+  if (!report) return fail(invocation.streams, path, report.status());
+  std::ostream& out = invocation.streams.out;
+  if (invocation.flag("json")) {
+    out << repair_as_json(path, *report);
+  } else {
+    print_findings(out, report->before);
+    for (const std::string& line : report->done) out << "repaired: " << line << '\n';
+    if (!report->done.empty()) print_findings(out, report->after);
+    print_summary(out, path, report->after);
+  }
+  if (!report->refused.empty()) {
+    invocation.streams.err << "fvd: image " << one_line(path) << " is left as it is: " << one_line(report->refused)
+                           << '\n';
+  }
+  return report->after.exit_status();
+}
+
 int run(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
-  if (invocation.flag("repair")) {
-    return fail(invocation.streams, path,
-                {Code::kUnsupported, "image " + path +
-                                         " is left as it is: this version of fvd cannot repair; "
-                                         "check it without --repair, and copy out the states that are sound"});
+  const bool repairs = invocation.flag("repair");
+  if (invocation.flag("older-superblock") && !repairs) {
+    return usage_error(invocation.streams, invocation.command, "--older-superblock goes with --repair");
   }
   PosixFileOptions how;
-  how.read_only = true;
-  how.lock = LockMode::kShared;
+  how.read_only = !repairs;
+  how.lock = repairs ? LockMode::kExclusive : LockMode::kShared;
   auto file = PosixFile::open(path, how);
   if (!file) {
     // A checker that shared the image with its writer would report what is merely half written.
@@ -56,21 +91,14 @@ int run(const Invocation& invocation) {
                                     " is in use by another process and cannot be checked while it is "
                                     "(is it mounted, or attached to a virtual machine?); unmount or stop that first"});
   }
-  const auto report = check_image(**file);
-  if (!report) return fail(invocation.streams, path, report.status());
-  if (invocation.flag("json")) {
-    invocation.streams.out << report_as_json(path, *report);
-  } else {
-    print_text(invocation.streams.out, path, *report);
-  }
-  return report->exit_status();
+  return repairs ? repair(invocation, **file) : check(invocation, **file);
 }
 
 }  // namespace
 
 const Command kCheck{
     .name = "check",
-    .synopsis = "[--json] IMAGE",
+    .synopsis = "[--repair [--older-superblock]] [--json] IMAGE",
     .summary = "verify every structure and count; exit 0 consistent, 1 unchecked, 2 corrupt, 3 leaks only",
     .example = "fvd check disk.fvd",
     .min_operands = 1,

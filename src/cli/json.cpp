@@ -19,22 +19,42 @@ std::string list_as_json(const std::vector<SnapshotInfo>& snapshots) {
   return json_text(tree_json(snapshots, 0)["snapshots"]);
 }
 
-std::string report_as_json(const std::string& image, const CheckReport& report) {
+namespace {
+
+Json findings_json(const CheckReport& report) {
   Json findings = Json::array();
   for (const CheckFinding& finding : report.findings) {
     findings.push_back(
         {{"kind", kind_name(finding.kind)}, {"structure", finding.structure}, {"message", finding.message}});
   }
-  return json_text({{"image", image},
-                    {"exit_status", report.exit_status()},
-                    {"corruptions", report.corruptions},
-                    {"leaks", report.leaks},
-                    {"chunks_total", report.chunks_total},
-                    {"chunks_used", report.chunks_used},
-                    {"snapshots", report.snapshots},
-                    {"journal_records", report.journal_records},
-                    {"clean", report.clean},
-                    {"findings", std::move(findings)}});
+  return findings;
+}
+
+Json report_json(const std::string& image, const CheckReport& report) {
+  return {{"image", image},
+          {"exit_status", report.exit_status()},
+          {"corruptions", report.corruptions},
+          {"leaks", report.leaks},
+          {"chunks_total", report.chunks_total},
+          {"chunks_used", report.chunks_used},
+          {"snapshots", report.snapshots},
+          {"journal_records", report.journal_records},
+          {"clean", report.clean},
+          {"findings", findings_json(report)}};
+}
+
+}  // namespace
+
+std::string report_as_json(const std::string& image, const CheckReport& report) {
+  return json_text(report_json(image, report));
+}
+
+std::string repair_as_json(const std::string& image, const RepairReport& report) {
+  Json json = report_json(image, report.after);
+  json["repaired"] = report.done;
+  json["refused"] = report.refused;
+  json["found_before"] = findings_json(report.before);
+  return json_text(json);
 }
 
 const char* kind_name(CheckFinding::Kind kind) {

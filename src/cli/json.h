@@ -15,6 +15,7 @@ std::string info_as_json(const ImageInfo& info, const std::vector<SnapshotInfo>&
 std::string tree_as_json(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent);
 std::string list_as_json(const std::vector<SnapshotInfo>& snapshots);
 std::string report_as_json(const std::string& image, const CheckReport& report);
+std::string repair_as_json(const std::string& image, const RepairReport& report);
 
 // "corruption" or "leak".
 const char* kind_name(CheckFinding::Kind kind);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <fstream>
 
@@ -67,9 +68,44 @@ TEST_F(CliCheck, AnImageInUseIsNotChecked) {
   expect_failure(cli::kFailure, "mounted", {"check", image});
 }
 
-TEST_F(CliCheck, RepairIsRefusedAndNotOffered) {
-  expect_failure(cli::kFailure, "cannot repair", {"check", "--repair", image});
-  EXPECT_EQ(fvd_ok({"check", "--help"}).find("repair"), std::string::npos);
+TEST_F(CliCheck, ASoundImageNeedsNoRepair) {
+  const std::string said = fvd_ok({"check", "--repair", image});
+  EXPECT_NE(said.find(image + ": consistent\n"), std::string::npos) << said;
+  EXPECT_EQ(said.find("repaired:"), std::string::npos) << said;
+}
+
+TEST_F(CliCheck, DamagedCountsAreMended) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  {
+    auto open = Image::open(image, {});
+    ASSERT_OK(open);
+    ASSERT_OK((*open)->write(0, std::vector<std::byte>(4096, std::byte{1})));
+  }
+  fvd_ok({"snapshot", "create", image, "s2"});
+  damage(find("FVDREFCT") + 64);
+  EXPECT_EQ(fvd({"check", image}).status, 2);
+  const Outcome text = fvd({"check", "--repair", image});
+  EXPECT_EQ(text.status, 0) << text.out << text.err;
+  EXPECT_NE(text.out.find("corruption: refcounts: "), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("repaired: "), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find(image + ": consistent\n"), std::string::npos) << text.out;
+  const auto report = fvd_json({"check", "--repair", "--json", image});
+  EXPECT_EQ(report["repaired"], nlohmann::json::array()) << "nothing is left for a second repair";
+  EXPECT_EQ(report["found_before"], nlohmann::json::array());
+  EXPECT_EQ(report["refused"], "");
+}
+
+TEST_F(CliCheck, WhatCannotBeMendedIsLeftAlone) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  damage(find("FVDSNAPS") + 64);
+  const Outcome text = fvd({"check", "--repair", image});
+  EXPECT_EQ(text.status, 2);
+  EXPECT_NE(text.err.find("left as it is"), std::string::npos) << text.err;
+  EXPECT_EQ(std::count(text.err.begin(), text.err.end(), '\n'), 1) << text.err;
+}
+
+TEST_F(CliCheck, GivingUpTheNewerSuperblockIsPartOfARepair) {
+  expect_failure(cli::kUsage, "--older-superblock goes with --repair", {"check", "--older-superblock", image});
 }
 
 }  // namespace
