@@ -181,7 +181,8 @@ int run_session(const Options& options, Daemon& daemon) {
     // Closes the connection first, so that nothing that the lanes wait for can hang.
     fuse_session_unmount(session.get());
     filesystem.stop();
-    if (result < 0 && start_error.empty()) {
+    // A worker that is just taking a request when the kernel closes the connection hears of an abort: an end like others.
+    if (result < 0 && result != -ECONNABORTED && start_error.empty()) {
       spdlog::error("the FUSE session ended with an error: {}", std::generic_category().message(-result));
       status = 1;
     }
