@@ -268,4 +268,21 @@ std::vector<std::uint64_t> wrong_values(const Anatomy& image, const Field& field
   return {fitting.begin(), fitting.end()};
 }
 
+void use_as_a_program(std::unique_ptr<File> file) {
+  auto image = Image::open_on(std::move(file), quiet());
+  if (!image) {
+    EXPECT_FALSE(image.status().message().empty());
+    return;
+  }
+  Bytes out(kSmallChunk);
+  for (std::uint64_t at = 0; at < (*image)->virtual_size() && at < 64 * kSmallChunk; at += kSmallChunk) {
+    (void)(*image)->read(at, out).is_ok();
+  }
+  (void)(*image)->write(0, out).is_ok();
+  (void)(*image)->snapshot_create("after").is_ok();
+  (void)(*image)->snapshot_goto("a").is_ok();
+  (void)(*image)->snapshot_delete("b").is_ok();
+  (void)(*image)->close().is_ok();
+}
+
 }  // namespace fvd::test

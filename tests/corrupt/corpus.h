@@ -4,6 +4,7 @@
 #define FVD_TESTS_CORRUPT_CORPUS_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,9 @@ struct Patch {
 };
 // The damage itself, and with `sealed` the right CRC of everything from the structure up to the superblock.
 std::vector<Patch> damage(const Anatomy& image, const Field& field, std::uint64_t value, bool sealed);
+
+// Opens, reads, writes and takes, goes to and deletes snapshots. Any answer will do, but it must be one.
+void use_as_a_program(std::unique_ptr<File> file);
 
 }  // namespace fvd::test
 

@@ -10,6 +10,7 @@
 #include "base/crc32c.h"
 #include "base/endian.h"
 #include "check/check.h"
+#include "corrupt/corpus.h"
 #include "format/directory.h"
 #include "format/header.h"
 #include "format/journal.h"
@@ -110,22 +111,6 @@ bool noticed(const Bytes& bytes) {
   return !report || report->exit_status() != 0;
 }
 
-// Opens it as a program would; any answer will do, but it must be one.
-void try_open(const Bytes& bytes) {
-  auto image = Image::open_on(std::make_unique<MemoryFile>(bytes), quiet());
-  if (!image) {
-    EXPECT_FALSE(image.status().message().empty());
-    return;
-  }
-  Bytes out(kSmallChunk);
-  for (std::uint64_t at = 0; at < (*image)->virtual_size() && at < 64 * kSmallChunk; at += kSmallChunk) {
-    (void)(*image)->read(at, out).is_ok();
-  }
-  (void)(*image)->write(0, out).is_ok();
-  (void)(*image)->snapshot_create("after").is_ok();
-  (void)(*image)->close().is_ok();
-}
-
 TEST(DamageTest, TheImageItselfIsSound) {
   MemoryFile file(sound_image());
   EXPECT_EQ(check_findings(file), "");
@@ -171,7 +156,7 @@ TEST(DamageTest, AFlippedByteOfAnObjectIsNoticed) {
     for (std::uint64_t i = 0; i < ref.length; i += i < 256 || i + 256 > ref.length ? 1 : 61) {
       bytes[parts.at(ref) + i] ^= std::byte{0x04};
       EXPECT_TRUE(noticed(bytes)) << name << " byte " << i;
-      if (i % 16 == 0) try_open(bytes);
+      if (i % 16 == 0) use_as_a_program(std::make_unique<MemoryFile>(bytes));
       bytes[parts.at(ref) + i] ^= std::byte{0x04};
     }
   }
@@ -198,7 +183,7 @@ void expect_noticed(std::uint64_t start, const std::vector<Field>& fields, const
       put(bytes, start + field.offset, field.size, value);
       seal(bytes);
       EXPECT_TRUE(noticed(bytes)) << field.name << " = " << value;
-      try_open(bytes);
+      use_as_a_program(std::make_unique<MemoryFile>(bytes));
     }
   }
 }
@@ -290,7 +275,7 @@ TEST(DamageTest, WrongValuesInTheDirectory) {
   put(bytes, at + format::kObjectHeader + 8, 4, 2);
   seal(bytes);
   EXPECT_TRUE(noticed(bytes));
-  try_open(bytes);
+  use_as_a_program(std::make_unique<MemoryFile>(bytes));
 }
 
 TEST(DamageTest, WrongValuesInATable) {
@@ -367,7 +352,7 @@ TEST(DamageTest, WrongCounts) {
       } else {
         EXPECT_NE(report->exit_status(), 0) << "chunk " << c;
       }
-      try_open(bytes);
+      use_as_a_program(std::make_unique<MemoryFile>(bytes));
     }
   }
 }
@@ -394,7 +379,7 @@ TEST(DamageTest, WrongValuesInTheJournal) {
     MemoryFile file(bytes);
     EXPECT_EQ(check_findings(file), "") << "byte " << offset;
     EXPECT_EQ(check_image(file)->journal_records, 0U) << "byte " << offset;
-    try_open(bytes);
+    use_as_a_program(std::make_unique<MemoryFile>(bytes));
   }
 }
 
@@ -404,7 +389,7 @@ TEST(DamageTest, ATornNewerSuperblockLeavesTheOlder) {
   bytes[parts.superblock.self_offset + 100] ^= std::byte{1};
   MemoryFile file(bytes);
   ASSERT_OK(check_image(file));  // the older one may name what is gone since: any finding, no failure
-  try_open(bytes);
+  use_as_a_program(std::make_unique<MemoryFile>(bytes));
 }
 
 TEST(DamageTest, TwoSuperblocksOfOneSequenceAreRefused) {
@@ -426,7 +411,7 @@ TEST(DamageTest, CutOffAnywhere) {
   for (std::size_t size = 0; size < whole.size(); size += size < 3 * kPage ? 1000 : 16384) {
     const Bytes bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
     EXPECT_TRUE(noticed(bytes)) << size << " bytes left of " << whole.size();
-    try_open(bytes);
+    use_as_a_program(std::make_unique<MemoryFile>(bytes));
   }
 }
 

@@ -46,24 +46,6 @@ std::string meaning_of(CrashDisk& disk) {
   return text;
 }
 
-// As a program would: any answer will do, but it must be one.
-void use(CrashDisk& disk) {
-  auto image = Image::open_on(disk.open(), quiet());
-  if (!image) {
-    EXPECT_FALSE(image.status().message().empty());
-    return;
-  }
-  Bytes out(kSmallChunk);
-  for (std::uint64_t at = 0; at < (*image)->virtual_size() && at < 64 * kSmallChunk; at += kSmallChunk) {
-    (void)(*image)->read(at, out).is_ok();
-  }
-  (void)(*image)->write(0, out).is_ok();
-  (void)(*image)->snapshot_create("after").is_ok();
-  (void)(*image)->snapshot_goto("a").is_ok();
-  (void)(*image)->snapshot_delete("b").is_ok();
-  (void)(*image)->close().is_ok();
-}
-
 struct Tally {
   std::uint64_t tried = 0;
   std::uint64_t noticed = 0;
@@ -109,7 +91,7 @@ TEST_P(EveryField, IsNoticedOrMeansNothing) {
           EXPECT_TRUE(sealed ? field.free : field.last_batch) << what << " is not noticed, and changes what is read";
         }
         if (tally.tried % step != 0) continue;
-        use(*disk->clone());
+        use_as_a_program(disk->clone()->open());
         const auto repair = repair_image(*disk->open(), {.older_superblock = tally.tried % (2 * step) == 0});
         if (!repair) continue;
         EXPECT_EQ(repair->done.empty() && repair->before.exit_status() != 0, !repair->refused.empty()) << what;
