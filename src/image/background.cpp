@@ -16,7 +16,6 @@ using format::kSharedFlag;
 namespace {
 
 constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one hold of a stripe
-constexpr std::uint32_t kScanRun = 1024;               // chunks looked at in one go after an unclean stop
 
 }  // namespace
 
@@ -26,44 +25,51 @@ void ImageImpl::start_background() {
 }
 
 void ImageImpl::background_loop() {
-  const auto requests = [this] {
-    return guest_reads_.load() + guest_writes_.load() + guest_flushes_.load() + guest_discard_bytes_.load();
-  };
   const auto stopping = [this] {
     const std::lock_guard lock(background_mutex_);
     return stop_;
   };
   const bool commits = options_.commit_interval.count() != 0;
   const auto interval = commits ? options_.commit_interval : options_.completion_idle;
-  if (!was_clean_) reclaim_scan();
   std::uint64_t last_requests = requests();
   auto idle_since = std::chrono::steady_clock::now();
   for (;;) {
     {
       std::unique_lock lock(background_mutex_);
-      if (!stop_) background_wake_.wait_for(lock, interval);
+      if (!stop_ && !reclaiming_) background_wake_.wait_for(lock, interval);
       if (stop_) return;
     }
-    if (failed_.load(std::memory_order_acquire)) continue;
-    if (!commits) {
-      reclaim();
-    } else if (!front_.changes.empty() || !quarantine_.empty()) {
+    if (failed_.load(std::memory_order_acquire)) {
+      reclaiming_ = false;
+      continue;
+    }
+    const auto until = std::chrono::steady_clock::now() + interval;
+    if (commits && (!front_.changes.empty() || !quarantine_.empty())) {
       const std::uint64_t epoch = current_epoch();
       if (commit_once().journal_full) {
         const std::lock_guard operation(operation_);
         if (current_epoch() == epoch) (void)checkpoint(false);
       }
+    }
+    if (storage_.file().is_block_device()) {
       reclaim();
+    } else {
+      release_freed();
+      if (reclaiming_ || reclaimer_.wanted()) reclaim_some(until);
     }
     const auto now = std::chrono::steady_clock::now();
     if (requests() != last_requests) {
       last_requests = requests();
       idle_since = now;
     }
-    if (options_.completion_idle.count() == 0 || now - idle_since < options_.completion_idle) continue;
+    if (reclaiming_ || options_.completion_idle.count() == 0 || now - idle_since < options_.completion_idle) continue;
     while (requests() == last_requests && !stopping() && complete_one()) {
     }
   }
+}
+
+std::uint64_t ImageImpl::requests() const {
+  return guest_reads_.load() + guest_writes_.load() + guest_flushes_.load() + guest_discard_bytes_.load();
 }
 
 // Copies the next missing blocks of one partial chunk of the front's own from its origin.
@@ -119,23 +125,17 @@ Status ImageImpl::copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint3
   return copy_blocks(v, origin, chunk, offset, length);
 }
 
-// After an unclean stop free chunks may still hold what was freed, or written and never mapped: give that back.
-void ImageImpl::reclaim_scan() {
-  for (ChunkAllocator::Run run = allocator_.next_unzeroed_run(1, kScanRun); run.count != 0;
-       run = allocator_.next_unzeroed_run(run.first + run.count, kScanRun)) {
-    {
-      const std::lock_guard lock(background_mutex_);
-      if (stop_) return;
-    }
-    const Status s = allocator_.zero_run(run, [this](ChunkAllocator::Run r) {
-      const std::uint64_t from = geometry_.file_offset(r.first);
-      const std::uint64_t to = from + (std::uint64_t{r.count} << geometry_.chunk_log2);
-      auto data = storage_.file().seek_data(from, to);
-      if (!data) return data.status();
-      return *data == to ? Status::ok() : storage_.zero(from, to - from);
-    });
-    if (!s) return;
-  }
+// Gives free chunks back to the host until it is time for the next commit; beside requests it rests four times as long
+// as it works.
+void ImageImpl::reclaim_some(std::chrono::steady_clock::time_point until) {
+  std::uint64_t last_requests = requests();
+  const bool at_end = reclaimer_.give_some([&](Reclaimer::Clock::duration taken) {
+    const bool busy = std::exchange(last_requests, requests()) != last_requests;
+    std::unique_lock lock(background_mutex_);
+    if (busy && !stop_) background_wake_.wait_for(lock, 4 * taken, [this] { return stop_; });
+    return !stop_ && Reclaimer::Clock::now() < until;
+  });
+  reclaiming_ = !at_end;
 }
 
 }  // namespace fvd

@@ -275,6 +275,15 @@ void ImageImpl::after_operation() {
   }
 }
 
+// Makes what commits have freed available again. What the chunks hold is given back later, if they are free still.
+void ImageImpl::release_freed() {
+  const std::vector<std::uint32_t> chunks = quarantine_.take_freed();
+  if (chunks.empty()) return;
+  gate_.drain();  // requests that looked the chunks up before they were freed
+  for (const std::uint32_t chunk : chunks) allocator_.release(chunk, 1, false);
+  reclaimer_.look_again();
+}
+
 void ImageImpl::reclaim() {
   std::vector<std::uint32_t> chunks = quarantine_.take_freed();
   if (chunks.empty()) return;

@@ -11,6 +11,7 @@
 #define FVD_IMAGE_IMAGE_IMPL_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -26,6 +27,7 @@
 #include "fvd/image.h"
 #include "image/commit_queue.h"
 #include "image/quarantine.h"
+#include "image/reclaimer.h"
 #include "image/state_io.h"
 #include "io/storage.h"
 #include "journal/journal.h"
@@ -143,8 +145,8 @@ class ImageImpl final : public Image {
   void set_failed(const Status& why);
   [[nodiscard]] format::Superblock next_superblock(bool new_epoch);
   void free_object(const format::ObjectRef& ref);  // after the switch that dropped it is durable
-  void reclaim();                                  // gives back what commits have freed
-  void reclaim_scan();                             // gives back free chunks that hold data, after an unclean stop
+  void release_freed();                            // makes what commits have freed available again
+  void reclaim();                                  // ditto, and gives it back to the host at once
   [[nodiscard]] bool object_in_use(const format::ObjectRef& ref) const;
 
   // snapshot_ops.cpp. All REQUIRE operation_.
@@ -161,7 +163,9 @@ class ImageImpl final : public Image {
 
   // background.cpp
   void background_loop();
-  bool complete_one();  // goes on completing one partial chunk; false when there is none
+  void reclaim_some(std::chrono::steady_clock::time_point until);
+  [[nodiscard]] std::uint64_t requests() const;  // how many there were
+  bool complete_one();                           // goes on completing one partial chunk; false when there is none
   Status copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint32_t chunk, std::uint64_t offset,
                       std::uint64_t length);
 
@@ -179,6 +183,7 @@ class ImageImpl final : public Image {
   FreezeGate gate_;
   Front front_;
   ChunkAllocator allocator_;
+  Reclaimer reclaimer_;
   Journal journal_;
   JournalPosition position_;    // guarded by the commit leadership
   format::BatchBuilder batch_;  // ditto
@@ -193,6 +198,7 @@ class ImageImpl final : public Image {
   std::atomic<bool> failed_{false};
   std::vector<std::uint32_t> unsettled_;  // chunks named twice by the front; under operation_
   std::uint32_t completion_cursor_ = 0;   // background thread only
+  bool reclaiming_ = false;               // ditto: there was no time to give everything back
 
   std::thread background_;
   std::mutex background_mutex_;

@@ -26,6 +26,7 @@ namespace {
 
 // A half of the journal holds at least this much, and about what the lookup table takes: then a checkpoint, which
 // writes the table, comes once for as many bytes of journal.
+constexpr std::chrono::seconds kReclaimAtClose{2};
 constexpr std::uint64_t kMinJournalHalf = 1 << 20;
 constexpr std::uint64_t kMaxJournalHalf = 16 << 20;
 
@@ -211,6 +212,7 @@ ImageImpl::ImageImpl(std::unique_ptr<File> file, const Header& header, const Ope
       read_only_(options.read_only),
       front_(geometry_),
       allocator_(storage_.file(), geometry_),
+      reclaimer_(storage_, geometry_, allocator_),
       journal_(storage_, header_) {}
 
 Status ImageImpl::load_superblock() {
@@ -433,13 +435,15 @@ Status ImageImpl::close() {
     stop_ = true;
   }
   background_wake_.notify_all();
+  const bool in_steps = background_.joinable() && !storage_.file().is_block_device();
   if (background_.joinable()) background_.join();
   if (read_only_) return Status::ok();
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   if (storage_.untouched() && was_clean_ && front_.changes.empty()) return Status::ok();
   if (Status s = commit_all(); !s) return s;
-  reclaim();
+  const auto free_chunks = [&] { in_steps ? release_freed() : reclaim(); };
+  free_chunks();
   if (position_.offset != 0) {
     if (Status s = checkpoint(true); !s) return s;
   } else if ((superblock_.flags & Superblock::kFlagClean) == 0) {
@@ -447,8 +451,17 @@ Status ImageImpl::close() {
     next.flags |= Superblock::kFlagClean;
     if (Status s = write_superblock(std::move(next)); !s) return s;
   }
-  reclaim();
-  if (storage_.file().is_block_device()) return Status::ok();
+  free_chunks();
+  // What there is no time for is left to the background of the next open.
+  const auto until = std::chrono::steady_clock::now() + kReclaimAtClose;
+  const auto in_time = [&](Reclaimer::Clock::duration) { return Reclaimer::Clock::now() < until; };
+  const auto give = [&] {
+    do {
+      if (!reclaimer_.give_some(in_time)) return false;
+    } while (reclaimer_.wanted());
+    return true;
+  };
+  if ((in_steps && !give()) || storage_.file().is_block_device()) return Status::ok();
   auto size = storage_.file().size();
   const std::uint64_t end = geometry_.data_offset + (std::uint64_t{allocator_.highest_used()} << geometry_.chunk_log2);
   if (size && *size > end) (void)storage_.file().truncate(end);  // a longer file would do no harm

@@ -89,10 +89,13 @@ Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::
       s = write_pieces(&offset, &data);
     }
     if (s.is_ok()) break;
-    // Chunks that wait for a commit may be all that is missing.
-    if (retried || s.code() != Code::kNoSpace || quarantine_.empty()) return s;
-    if (Status flushed = flush(); !flushed) return flushed;
-    reclaim();
+    // Chunks that wait for a commit, or to be given back, may be all that is missing.
+    if (retried || s.code() != Code::kNoSpace) return s;
+    if (!quarantine_.empty()) {
+      if (Status flushed = flush(); !flushed) return flushed;
+      reclaim();
+    }
+    if (!storage_.file().is_block_device()) reclaimer_.give_all();
   }
   guest_writes_.fetch_add(1, std::memory_order_relaxed);
   guest_write_bytes_.fetch_add(total, std::memory_order_relaxed);
@@ -269,7 +272,16 @@ Result<std::uint32_t> ImageImpl::allocate_data(bool must_read_zero) {
     const std::uint64_t to = from + geometry_.chunk_size();
     auto data = storage_.file().seek_data(from, to);
     Status s = data.status();
-    if (s.is_ok() && *data != to) s = storage_.zero(from, geometry_.chunk_size());
+    if (s.is_ok() && *data != to) {
+      // Zeroing it can take the host long: that is for the background, if there is another.
+      if (auto zeroed = allocator_.allocate_zeroed(); zeroed && zeroed->reads_zero) {
+        allocator_.release(place->first, 1, false);
+        return zeroed->first;
+      } else if (zeroed) {
+        allocator_.release(zeroed->first, 1, false);
+      }
+      s = storage_.zero(from, geometry_.chunk_size());
+    }
     if (!s) {
       allocator_.release(place->first, 1, false);
       return s;

@@ -26,9 +26,10 @@ void ChunkAllocator::reset(std::uint32_t chunks_in_file, const Bits& used) {
   cursor_ = 1;
 }
 
-std::uint32_t ChunkAllocator::find_free(std::uint32_t from, std::uint32_t to) const {
+std::uint32_t ChunkAllocator::find_free(std::uint32_t from, std::uint32_t to, bool zeroed) const {
   for (std::uint32_t c = from; c < to;) {
-    const std::uint64_t free = ~used_[c / 64] >> (c % 64);
+    const std::uint64_t unfit = used_[c / 64] | (zeroed ? unzeroed_[c / 64] : 0);
+    const std::uint64_t free = ~unfit >> (c % 64);
     if (free != 0) {
       c += static_cast<std::uint32_t>(std::countr_zero(free));
       return c < to ? c : 0;
@@ -93,6 +94,19 @@ Result<ChunkAllocator::Allocation> ChunkAllocator::allocate(std::uint32_t count)
     if (Status s = grow(count - std::min(have, count - 1)); !s) return s;
     first = tail;
   }
+  return take(first, count);
+}
+
+Result<ChunkAllocator::Allocation> ChunkAllocator::allocate_zeroed() {
+  const std::lock_guard lock(mutex_);
+  if (const std::uint32_t first = find_free(1, limit_, true); first != 0) return take(first, 1);
+  if (file_.is_block_device()) return Status(Code::kNoSpace, "image " + file_.path() + " has no zeroed chunk left");
+  const std::uint32_t first = limit_;
+  if (Status s = grow(1); !s) return s;
+  return take(first, 1);
+}
+
+ChunkAllocator::Allocation ChunkAllocator::take(std::uint32_t first, std::uint32_t count) {
   Allocation result{first, true};
   for (std::uint32_t c = first; c < first + count; ++c) {
     set(used_, c, true);

@@ -32,6 +32,9 @@ class ChunkAllocator {
   };
   // `count` consecutive chunks. kNoSpace when the file cannot hold them.
   Result<Allocation> allocate(std::uint32_t count = 1);
+  // One chunk that is known to read as zeros, for which the file grows rather than to take another. kNoSpace when it
+  // cannot; a block device never does.
+  Result<Allocation> allocate_zeroed();
   // Gives chunks back. `reads_zero`: they have been zeroed, durably so by the next commit.
   void release(std::uint32_t first, std::uint32_t count, bool reads_zero);
 
@@ -69,9 +72,11 @@ class ChunkAllocator {
     const std::uint64_t mask = std::uint64_t{1} << (i % 64);
     bits[i / 64] = value ? bits[i / 64] | mask : bits[i / 64] & ~mask;
   }
-  std::uint32_t find_free(std::uint32_t from, std::uint32_t to) const;  // 0 = none in [from, to)
-  std::uint32_t find_free_run(std::uint32_t count) const;               // 0 = none
-  Status grow(std::uint32_t count);                                     // at least `count` more chunks
+  // The first free chunk of [from, to), or the first of those known to read as zeros; 0 = none.
+  std::uint32_t find_free(std::uint32_t from, std::uint32_t to, bool zeroed = false) const;
+  Allocation take(std::uint32_t first, std::uint32_t count);
+  std::uint32_t find_free_run(std::uint32_t count) const;  // 0 = none
+  Status grow(std::uint32_t count);                        // at least `count` more chunks
 
   File& file_;
   const format::Geometry geometry_;

@@ -13,7 +13,7 @@
 
 namespace fvd::test {
 
-class MemoryFile final : public File {
+class MemoryFile : public File {
  public:
   explicit MemoryFile(std::vector<std::byte> bytes = {}) : bytes_(std::move(bytes)) {}
 
