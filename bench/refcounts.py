@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Whether writes touch the reference counts: random 4 KiB writes on an image with many snapshots, the metrics before
+and after, and every read and write of the image that strace saw. Exit status 1 if a byte of the counts was touched."""
+import glob
+import re
+import subprocess
+import sys
+import time
+
+import rig
+
+CALLS = "read,write,readv,writev,pread64,pwrite64,preadv,pwritev,preadv2,pwritev2,fallocate,copy_file_range,mmap"
+CALL = re.compile(r"^(\w+)\((.*)\)\s+= (-?\w+)")
+
+
+def lines(trace):
+    """The calls of all threads: strace writes one file for each, so that no call is torn apart by another's."""
+    for name in glob.glob(f"{trace}.*"):
+        with open(name, encoding="utf-8", errors="replace") as file:
+            yield from file
+
+
+def touched(trace, image, region):
+    """(calls on the image, bytes of the region that they touched). A call without an offset counts as touching all."""
+    calls = inside = 0
+    for line in lines(trace):
+        call = CALL.match(line)
+        if not call or f"<{image}>" not in call[2]:
+            continue
+        name, words, result = call[1], call[2].split(", "), int(call[3], 0)
+        if name.startswith(("pread", "pwrite")):
+            # preadv2 and pwritev2 have flags after the offset.
+            offset, length = int(words[-2 if name.endswith("2") else -1], 0), max(result, 0)
+        elif name == "fallocate":
+            offset, length = int(words[-2]), int(words[-1])
+        else:
+            offset, length = region[0], region[1] - region[0]
+        calls += 1
+        inside += max(0, min(offset + length, region[1]) - max(offset, region[0]))
+    return calls, inside
+
+
+def main():
+    options = rig.arguments(__doc__, gib=(10, "size of the disk"), snapshots=(1000, "snapshots"),
+                            writes=(100000, "random writes"))
+    target = rig.Fvd(options.work, options.gib * rig.GIB)
+    rig.fill(target, rig.GIB)
+    rig.add_snapshots(target, 0, options.snapshots)
+    region = target.count_region()
+    before = target.metrics()
+    trace = f"{options.work}/trace"
+    with subprocess.Popen(["strace", "-ff", "-y", "-q", "-e", f"trace={CALLS}", "-s", "0", "-o", trace,
+                           "-p", str(target.pid)]) as strace:
+        try:
+            time.sleep(1)
+            result = rig.fio(target, iodepth=16, io_size=options.writes * 4096, fsync=1000)["write"]
+            time.sleep(2)  # the commit of the last second
+        finally:
+            strace.terminate()
+    after = target.metrics()
+    if region != target.count_region():
+        sys.exit("the reference counts moved")
+    calls, inside = touched(trace, str(target.image), region)
+    row = {"snapshots": options.snapshots, "writes": result["total_ios"], "counts": region[1] - region[0],
+           "calls on the image": calls, "bytes of the counts in them": inside}
+    for key in sorted(after):
+        if key.startswith(("fvd_read_bytes", "fvd_write_bytes")):
+            row[key.replace("fvd_", "").replace("_bytes_total", "").replace('structure=', '').replace('"', "")] = (
+                after[key] - before[key])
+    target.stop()
+    target.check()
+    rig.report(options, "Bytes of each structure that random writes touch", [row])
+    if inside or row["read{refcounts}"] or row["write{refcounts}"] or calls < result["total_ios"]:
+        sys.exit("FAILED: the counts were touched, or strace did not see the writes")
+
+
+if __name__ == "__main__":
+    main()
