@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Snapshot operations: the time of create, goto and delete, and what a running 4 KiB O_DIRECT writer feels of create and
-delete (the longest write around the operation, against the longest without)."""
+"""Snapshot operations: the time of create, goto and delete on a quiet disk; of create and delete beside a 4 KiB O_DIRECT
+writer at full speed, and what that writer feels of them (the longest write around the operation)."""
 import os
 import subprocess
+import sys
 import time
 
 import rig
@@ -35,35 +36,46 @@ class Writer:
                     if moment >= start * 1000 - 1 and moment - latency <= end * 1000 + 1), default=0.0)
 
 
-def measure(target, options, existing):
-    quiet = Writer(target, options, options.seconds)
-    quiet.finish()
-    busy = Writer(target, options, options.seconds + options.rounds * 3)
-    time.sleep(1.5)
+def operations(target, rounds, pause=0.0):
+    """Milliseconds of each create and each delete, and when each began and ended."""
     times, windows = {"create": [], "delete": []}, {"create": [], "delete": []}
-    for number in range(options.rounds):
+    for number in range(rounds):
         for name, action in (("create", target.create), ("delete", target.delete)):
+            rig.poke(target, number)
             start = time.time()
             times[name].append(rig.milliseconds(lambda: action(f"probe{number}")))
             windows[name].append((start, time.time()))
-            time.sleep(0.25)
-    busy.finish()
-    stall = {name: [busy.longest(*window) for window in windows[name]] for name in windows}
+            time.sleep(pause)
+    return times, windows
+
+
+def measure(target, options, existing):
+    idle, _ = operations(target, options.rounds)
     target.create("goal")
     rig.poke(target, 1)
     goto = [target.goto("goal") for _ in range(options.rounds)]
     target.delete("goal")
-    return {
+    time.sleep(2)
+    quiet = Writer(target, options, options.seconds)
+    quiet.finish()
+    busy = Writer(target, options, 2 + options.rounds)
+    time.sleep(1.5)
+    times, windows = operations(target, options.rounds, 0.25)
+    busy.finish()
+    stall = {name: [busy.longest(*window) for window in windows[name]] for name in windows}
+    row = {
         "target": target.name, "disk": f"{target.size // rig.GIB} GiB", "snapshots": existing,
-        "create ms": rig.median(times["create"]), "goto ms": rig.median(goto),
-        "delete ms": rig.median(times["delete"]),
-        "stall create ms": rig.median(stall["create"]), "worst": max(stall["create"]),
-        "stall delete ms": rig.median(stall["delete"]), "worst delete": max(stall["delete"]),
-        "quiet longest ms": max(latency for _, latency in quiet.samples),
-        "quiet p99.9 ms": quiet.result["clat_ns"]["percentile"]["99.900000"] / 1e6,
+        "create ms": rig.median(idle["create"]), "goto ms": rig.median(goto), "delete ms": rig.median(idle["delete"]),
+        "with a writer: create": rig.median(times["create"]), "delete": rig.median(times["delete"]),
+        "stall create": rig.median(stall["create"]), "worst": max(stall["create"]),
+        "stall delete": rig.median(stall["delete"]), "worst delete": max(stall["delete"]),
         "p99.9 ms": busy.result["clat_ns"]["percentile"]["99.900000"] / 1e6,
-        "IOPS": quiet.result["iops"],
+        "p99.9 quiet": quiet.result["clat_ns"]["percentile"]["99.900000"] / 1e6,
+        "longest quiet": max(latency for _, latency in quiet.samples),
+        "IOPS": busy.result["iops"], "IOPS quiet": quiet.result["iops"],
     }
+    print(row, file=sys.stderr)
+    return row
 
 
 def main():
@@ -75,10 +87,11 @@ def main():
     for kind in rig.targets(options):
         options.span = 4 * rig.GIB
         target = kind(options.work, 10 * rig.GIB)
-        rig.fill(target, 4 * rig.GIB)
         have = 0
         for count in map(int, options.counts.split(",")):
             have = rig.add_snapshots(target, have, count, options.peer_seconds if kind is not rig.Fvd else None)
+            # Whole chunks again: a first write into a chunk that snapshots share and that is partial copies its blocks.
+            rig.fill(target, 4 * rig.GIB)
             rows.append(measure(target, options, have))
         target.destroy()
         if options.large:

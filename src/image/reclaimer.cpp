@@ -10,7 +10,7 @@ using std::chrono::milliseconds;
 constexpr std::uint64_t kShortestStep = 16 << 10;
 constexpr std::uint64_t kLongestStep = 8 << 20;  // also the most that is out of circulation at once, or one chunk
 constexpr std::uint64_t kFirstStep = 64 << 10;
-constexpr milliseconds kLongStep{2};  // a step that takes longer makes the next one shorter
+constexpr milliseconds kLongStep{4};  // a step that takes longer makes the next one shorter
 
 }  // namespace
 
@@ -40,7 +40,7 @@ Status Reclaimer::give_run(ChunkAllocator::Run run, const Rest& rest, bool* gave
       *gave = true;
       at += length;
       if (taken > kLongStep) step_.store(std::max(kShortestStep, step / 2), std::memory_order_relaxed);
-      if (taken < kLongStep / 4) step_.store(std::min(kLongestStep, step * 2), std::memory_order_relaxed);
+      if (taken < kLongStep / 2) step_.store(std::min(kLongestStep, step * 2), std::memory_order_relaxed);
       go_on = hurried_.load(std::memory_order_acquire) != 0 || rest(taken);
     }
     return Status::ok();

@@ -80,7 +80,7 @@ TEST(ImageReclaimer, GivesBackWhatIsFreeAndNothingElse) {
 }
 
 TEST(ImageReclaimer, TakesSmallStepsOnAHostThatIsSlowAtIt) {
-  Rig rig(milliseconds(6));
+  Rig rig(milliseconds(12));
   int left = 12;
   EXPECT_FALSE(rig.reclaimer.give_some([&](auto) { return --left != 0; }));
   ASSERT_EQ(rig.steps.size(), 12U);
