@@ -63,7 +63,7 @@ class Target:
     name = ""
 
     def __init__(self, directory, size):
-        self.directory = pathlib.Path(directory) / self.name
+        self.directory = pathlib.Path(directory) / self.name.replace(" ", "-")
         self.directory.mkdir(parents=True)
         self.size = size
         self.pid = None
@@ -177,17 +177,36 @@ class Fvd(Target):
             return start, start + length
 
 
+class Raw(Target):
+    """A preallocated file of the host, without any daemon: what the machine itself can do."""
+
+    name = "raw"
+
+    def __init__(self, directory, size):
+        super().__init__(directory, size)
+        self.image = self.disk = self.directory / "disk.raw"
+        run("fallocate", "-l", size, self.image)
+        self.pid = os.getpid()
+
+    def start(self):
+        return 0.0
+
+    def stop(self):
+        pass
+
+
 class Qcow2(Target):
     name = "qcow2"
+    options = None
 
-    def __init__(self, directory, size, options=None):
+    def __init__(self, directory, size):
         super().__init__(directory, size)
         self.image = self.directory / "disk.qcow2"
         self.mounted = self.disk = self.directory / "disk"
         self.disk.touch()
         self.control = self.directory / "qmp"
         self.channel = self.process = None
-        run("qemu-img", "create", "-q", "-f", "qcow2", *(["-o", options] if options else []), self.image, size)
+        run("qemu-img", "create", "-q", "-f", "qcow2", *(["-o", self.options] if self.options else []), self.image, size)
         self.start()
 
     def start(self):
@@ -236,6 +255,11 @@ class Qcow2(Target):
         taken = milliseconds(lambda: run("qemu-img", "snapshot", "-a", name, self.image))
         self.start()
         return taken
+
+
+class Qcow2Ext(Qcow2):
+    name = "qcow2 ext"
+    options = "extended_l2=on,lazy_refcounts=on"
 
 
 def fio_command(target, **options):
