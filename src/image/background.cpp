@@ -44,6 +44,10 @@ void ImageImpl::background_loop() {
       continue;
     }
     const auto until = std::chrono::steady_clock::now() + interval;
+    // So that no writer needs to wait for the host's answer.
+    if (changed_.load(std::memory_order_relaxed) && space_stale_.load(std::memory_order_relaxed)) {
+      (void)hold_more_space();
+    }
     if (commits && (!front_.changes.empty() || !quarantine_.empty())) {
       const std::uint64_t epoch = current_epoch();
       if (commit_once().journal_full) {
@@ -75,6 +79,7 @@ std::uint64_t ImageImpl::requests() const {
 // Copies the next missing blocks of one partial chunk of the front's own from its origin.
 bool ImageImpl::complete_one() {
   if (partial_chunks_.load(std::memory_order_relaxed) == 0) return false;
+  if (!begin_shorter_change()) return false;
   const std::shared_lock gate(gate_);
   const std::uint32_t size = front_.table.size();
   const auto wanted = [&](std::uint32_t v) {

@@ -221,20 +221,22 @@ Status ImageImpl::checkpoint(bool clean) {
   }
   capture.finish(superblock_.virtual_size);  // virtual_size() is ahead of the table while the disk is made smaller
   const format::ObjectRef old_table = superblock_.table;
-  auto table = write_capture(capture);
+  auto table = write_capture(capture, Room::kFreeOrHeld);
   Status s = table.status();
   if (s.is_ok()) {
     Superblock next = next_superblock(true);
     next.table = *table;
     if (clean) next.flags |= Superblock::kFlagClean;
     s = switch_epoch(next);
-    if (!s) free_object(*table);
+    if (!s) free_object(Structure::kTable, *table);
   }
   front_.changes.end_cut();
-  if (!s) return s;
-  checkpoints_.fetch_add(1, std::memory_order_relaxed);
-  if (!object_in_use(old_table)) free_object(old_table);
-  return Status::ok();
+  if (s.is_ok()) {
+    checkpoints_.fetch_add(1, std::memory_order_relaxed);
+    if (!object_in_use(old_table)) free_object(Structure::kTable, old_table);
+  }
+  space_changed();
+  return s;
 }
 
 bool ImageImpl::object_in_use(const format::ObjectRef& ref) const {
@@ -249,12 +251,14 @@ bool ImageImpl::object_in_use(const format::ObjectRef& ref) const {
                      [&](const format::SnapshotRecord& r) { return r.table.first_chunk == ref.first_chunk; });
 }
 
-void ImageImpl::free_object(const format::ObjectRef& ref) {
+void ImageImpl::free_object(Structure what, const format::ObjectRef& ref) {
   if (ref.is_none()) return;
   // After a failed switch nobody knows which superblock is on the disk: keep what either may refer to.
   if (failed_.load(std::memory_order_acquire)) return;
-  std::vector<std::uint32_t> chunks(geometry_.object_chunks(ref.length));
-  for (std::uint32_t i = 0; i < chunks.size(); ++i) chunks[i] = ref.first_chunk + i;
+  const std::uint32_t count = geometry_.object_chunks(ref.length);
+  if (held_.put_if_wanted(what, {ref.first_chunk, count, ref.length})) return;
+  std::vector<std::uint32_t> chunks(count);
+  for (std::uint32_t i = 0; i < count; ++i) chunks[i] = ref.first_chunk + i;
   quarantine_.freed(chunks);
 }
 
@@ -268,6 +272,7 @@ Status ImageImpl::make_room() {
 }
 
 void ImageImpl::after_operation() {
+  space_changed();
   if (background_.joinable()) {
     background_wake_.notify_all();
   } else {

@@ -17,7 +17,7 @@ using format::kZero;
 using format::Superblock;
 
 Status ImageImpl::discard(std::uint64_t offset, std::uint64_t length) {
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   const std::uint64_t size = virtual_size();
   if (offset >= size) return Status::ok();
   length = std::min(length, size - offset);
@@ -52,6 +52,8 @@ Status ImageImpl::discard_piece(std::uint32_t v, std::uint64_t offset, std::uint
   const std::uint64_t chunk_start = std::uint64_t{v} << geometry_.chunk_log2;
   const std::uint64_t in_use = std::min(geometry_.chunk_size(), disk_end - chunk_start);
   if (offset == 0 && length >= in_use) {
+    // Over a base image what is unmapped has an entry of its own.
+    if (Status s = base_ == nullptr ? begin_shorter_change() : begin_change(); !s) return s;
     const std::lock_guard stripe(front_.stripe(v).mutex);
     replace_mapping(v, unmapped_entry(v));
     return Status::ok();
@@ -75,6 +77,7 @@ Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) {
     if (entry == kEmpty && unmapped_entry(v) == kZero) continue;
     std::uint32_t chunk = entry;
     if (!names_chunk(entry)) {
+      if (Status s = begin_change(); !s) return s;
       auto allocated = allocate_data(true);
       if (!allocated) return allocated.status();
       chunk = *allocated;
@@ -146,10 +149,11 @@ Status ImageImpl::switch_size(std::uint64_t virtual_size) {
     next.virtual_size = virtual_size;
     next.table = *table;
     s = switch_epoch(std::move(next));
-    if (!s) free_object(*table);
+    if (!s) free_object(Structure::kTable, *table);
   }
   front_.changes.end_cut();
-  if (s.is_ok() && !object_in_use(old_table)) free_object(old_table);
+  if (s.is_ok() && !object_in_use(old_table)) free_object(Structure::kTable, old_table);
+  space_changed();
   return s;
 }
 

@@ -1,12 +1,13 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, snapshot_ops.cpp, settle.cpp, background.cpp and info.cpp.
+// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, settle.cpp, background.cpp and info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
 //   2. commit leadership (CommitQueue)  one commit or superblock switch of the epoch at a time
 //   3. gate_       shared by every request, closed for the instant of a cut; never closed across I/O
 //   4. front_.stripe(v).mutex  one virtual chunk's mapping; held across the I/O of a copy-on-write
-//   5. leaves: ChangeSet, ChunkAllocator, Quarantine, SnapshotDirectory, superblock_mutex_
+//   5. holding_  one thread at a time sees to what is held for a full disk
+//   6. leaves: ChangeSet, ChunkAllocator, Quarantine, SnapshotDirectory, superblock_mutex_
 #ifndef FVD_IMAGE_IMAGE_IMPL_H_
 #define FVD_IMAGE_IMAGE_IMPL_H_
 
@@ -26,6 +27,7 @@
 #include "format/superblock.h"
 #include "fvd/image.h"
 #include "image/commit_queue.h"
+#include "image/held_space.h"
 #include "image/quarantine.h"
 #include "image/reclaimer.h"
 #include "image/state_io.h"
@@ -115,8 +117,20 @@ class ImageImpl final : public Image {
   void replace_mapping(std::uint32_t v, std::uint32_t entry, const Mapping* partial = nullptr);
   [[nodiscard]] std::uint32_t unmapped_entry(std::uint32_t v) const;
   Status check_writable() const;
-  // check_writable(), and sees to it that the journal has its space before anything needs it.
+
+  // space.cpp
+  // Before every change of a mapping: check_writable(), and sees to it that the journal, the superblocks and the
+  // objects that must be written on a full disk have their space. kNoSpace otherwise: nothing that needs it is
+  // acknowledged.
   Status begin_change();
+  // As begin_change(), for changes that make the table no longer.
+  Status begin_shorter_change();
+  Status hold_more_space();
+  [[nodiscard]] std::uint64_t table_bound() const;    // bytes: no table object of the front is longer now
+  [[nodiscard]] std::uint64_t longest_table() const;  // nor can one of a disk of this size ever be
+  [[nodiscard]] std::uint64_t counts_bound() const;   // of the reference counts
+  void space_changed();                               // after whatever took or gave objects: look at what is held anew
+  bool lend_idle_journal(std::uint64_t bytes);        // REQUIRES operation_
 
   // discard.cpp
   Status discard_range(std::uint64_t offset, std::uint64_t end, std::uint64_t disk_end);
@@ -144,16 +158,19 @@ class ImageImpl final : public Image {
   Status write_superblock(format::Superblock next);  // REQUIRES operation_
   void set_failed(const Status& why);
   [[nodiscard]] format::Superblock next_superblock(bool new_epoch);
-  void free_object(const format::ObjectRef& ref);  // after the switch that dropped it is durable
-  void release_freed();                            // makes what commits have freed available again
-  void reclaim();                                  // ditto, and gives it back to the host at once
+  void free_object(Structure what, const format::ObjectRef& ref);  // after the switch that dropped it is durable
+  void release_freed();                                            // makes what commits have freed available again
+  void reclaim();                                                  // ditto, and gives it back to the host at once
   [[nodiscard]] bool object_in_use(const format::ObjectRef& ref) const;
 
   // snapshot_ops.cpp. All REQUIRE operation_.
-  Result<format::ObjectRef> write_capture(const TableCapture& capture);
-  Result<format::ObjectRef> write_directory(const SnapshotDirectory::Records& records);
-  Result<format::ObjectRef> write_refcounts(Refcounts& counts);
-  Status switch_directory(SnapshotDirectory::Records records);
+  enum class Room : std::uint8_t { kFree, kFreeOrHeld };  // where an object may go
+  Result<format::ObjectRef> write_metadata(Structure what, std::span<const std::byte> object, std::uint32_t crc,
+                                           Room room);
+  Result<format::ObjectRef> write_capture(const TableCapture& capture, Room room = Room::kFree);
+  Result<format::ObjectRef> write_directory(const SnapshotDirectory::Records& records, Room room = Room::kFree);
+  Result<format::ObjectRef> write_refcounts(Refcounts& counts, Room room = Room::kFree);
+  Status switch_directory(SnapshotDirectory::Records records, Room room = Room::kFree);
   Status delete_record(const format::SnapshotRecord& record, SnapshotDirectory::Records records);
   Result<Bits> reached_by(const format::SnapshotRecord& record);
   [[nodiscard]] SnapshotInfo describe(const format::SnapshotRecord& record) const;
@@ -177,6 +194,9 @@ class ImageImpl final : public Image {
   bool was_clean_ = true;
   bool closed_ = true;  // until recover() succeeds: what could not be read must not be written
   std::atomic<bool> journal_reserved_{false};
+  std::atomic<bool> changed_{false};           // a begin_change() has succeeded
+  std::atomic<bool> space_stale_{true};        // what must be held is to be found out anew
+  std::atomic<bool> deletion_is_held_{false};  // there are snapshots, whose deletion needs space
 
   std::mutex operation_;
   CommitQueue commits_;
@@ -184,6 +204,8 @@ class ImageImpl final : public Image {
   Front front_;
   ChunkAllocator allocator_;
   Reclaimer reclaimer_;
+  HeldSpace held_;
+  std::mutex holding_;
   Journal journal_;
   JournalPosition position_;    // guarded by the commit leadership
   format::BatchBuilder batch_;  // ditto

@@ -213,6 +213,7 @@ ImageImpl::ImageImpl(std::unique_ptr<File> file, const Header& header, const Ope
       front_(geometry_),
       allocator_(storage_.file(), geometry_),
       reclaimer_(storage_, geometry_, allocator_),
+      held_(storage_, geometry_, allocator_),
       journal_(storage_, header_) {}
 
 Status ImageImpl::load_superblock() {
@@ -440,7 +441,7 @@ Status ImageImpl::close() {
   if (read_only_) return Status::ok();
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
-  if (storage_.untouched() && was_clean_ && front_.changes.empty()) return Status::ok();
+  if (storage_.untouched() && was_clean_ && front_.changes.empty() && !held_.release()) return Status::ok();
   if (Status s = commit_all(); !s) return s;
   const auto free_chunks = [&] { in_steps ? release_freed() : reclaim(); };
   free_chunks();
@@ -451,6 +452,7 @@ Status ImageImpl::close() {
     next.flags |= Superblock::kFlagClean;
     if (Status s = write_superblock(std::move(next)); !s) return s;
   }
+  (void)held_.release();
   free_chunks();
   // What there is no time for is left to the background of the next open.
   const auto until = std::chrono::steady_clock::now() + kReclaimAtClose;

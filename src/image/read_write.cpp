@@ -27,6 +27,7 @@ using format::kZero;
 namespace {
 
 constexpr std::size_t kCopyBuffer = 128 << 10;
+constexpr int kMostOvertaken = 100;
 
 std::span<std::byte> copy_buffer() {
   alignas(4096) thread_local std::array<std::byte, kCopyBuffer> buffer;
@@ -42,14 +43,6 @@ Status ImageImpl::check_writable() const {
     return {Code::kReadOnly,
             "image " + storage_.file().path() + " turned read-only after a failure (" + failure_ + "); open it again"};
   }
-  return Status::ok();
-}
-
-Status ImageImpl::begin_change() {
-  if (Status s = check_writable(); !s) return s;
-  if (journal_reserved_.load(std::memory_order_acquire)) return Status::ok();
-  if (Status s = storage_.file().reserve(header_.journal_offset, 2 * header_.journal_half_size); !s) return s;
-  journal_reserved_.store(true, std::memory_order_release);
   return Status::ok();
 }
 
@@ -72,7 +65,7 @@ Result<Extent> ImageImpl::extent(std::uint64_t offset) {
 }
 
 Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::byte> data) {
-  if (Status s = begin_change(); !s) return s;
+  if (Status s = check_writable(); !s) return s;
   std::size_t total = 0;
   for (bool retried = false;; retried = true) {
     Status s;
@@ -158,6 +151,7 @@ Status ImageImpl::write_own_partial(std::uint32_t v, std::uint32_t entry, std::u
     stripe.unlock();
     return put(chunk, offset, payload);
   }
+  if (Status s = begin_shorter_change(); !s) return s;
   if (Status s = fill_edges(v, chunk, *partial.origin, partial.words, offset, payload.length); !s) return s;
   if (Status s = put(chunk, offset, payload); !s) return s;
   set_blocks(partial.words, first, last);
@@ -174,6 +168,7 @@ Status ImageImpl::write_new_chunk(std::uint32_t v, std::uint32_t old_entry, std:
   const bool whole = payload.length == geometry_.chunk_size();
   const bool on_base = (old_entry & kChunkMask) == kEmpty && StateIo(storage_, geometry_, base_.get()).base_covers(v);
   const bool on_zeros = !names_chunk(old_entry) && !on_base;
+  if (Status s = begin_change(); !s) return s;
   if (payload.data.empty() && (on_zeros || whole)) {
     replace_mapping(v, unmapped_entry(v));
     return Status::ok();
@@ -329,7 +324,7 @@ std::uint32_t ImageImpl::unmapped_entry(std::uint32_t v) const {
 Status ImageImpl::flush() {
   if (read_only_) return Status::ok();
   guest_flushes_.fetch_add(1, std::memory_order_relaxed);
-  for (;;) {
+  for (int overtaken = 0;;) {
     const std::uint64_t epoch = current_epoch();
     const CommitQueue::Outcome outcome = commit_once();
     if (!outcome.journal_full) {
@@ -338,7 +333,9 @@ Status ImageImpl::flush() {
     }
     const std::lock_guard operation(operation_);
     if (current_epoch() != epoch) continue;  // another thread has emptied the journal meanwhile
-    if (Status s = checkpoint(false); !s) return s;
+    const Status s = checkpoint(false);
+    // Writers may change more than the journal holds while the table is written: then the next table has it.
+    if (!s && (s.code() != Code::kBusy || ++overtaken == kMostOvertaken)) return s;
   }
 }
 

@@ -33,30 +33,45 @@ SnapshotRecord* find(Records& records, std::string_view name) {
 
 }  // namespace
 
-Result<ObjectRef> ImageImpl::write_capture(const TableCapture& capture) {
-  if (capture.empty()) return ObjectRef{};
-  return write_object(storage_, Structure::kTable, geometry_, allocator_, capture.object(), capture.crc());
+Result<ObjectRef> ImageImpl::write_metadata(Structure what, std::span<const std::byte> object, std::uint32_t crc,
+                                            Room room) {
+  auto written = write_object(storage_, what, geometry_, allocator_, object, crc);
+  if (written || written.code() != Code::kNoSpace || room == Room::kFree) return written;
+  auto run = held_.take(what, object.size());
+  if (!run) return written;
+  if (Status s = storage_.write(what, geometry_.file_offset(run->first), object); !s) {
+    held_.put(what, *run);
+    return s;
+  }
+  const std::uint32_t used = geometry_.object_chunks(object.size());
+  if (used < run->chunks) allocator_.release(run->first + used, run->chunks - used, false);
+  return ObjectRef{run->first, crc, object.size()};
 }
 
-Result<ObjectRef> ImageImpl::write_directory(const Records& records) {
+Result<ObjectRef> ImageImpl::write_capture(const TableCapture& capture, Room room) {
+  if (capture.empty()) return ObjectRef{};
+  return write_metadata(Structure::kTable, capture.object(), capture.crc(), room);
+}
+
+Result<ObjectRef> ImageImpl::write_directory(const Records& records, Room room) {
   if (records.empty()) return ObjectRef{};
   const std::vector<std::byte> object = format::encode_directory(records);
   const auto crc = load_le<std::uint32_t>(object.data() + 16);
-  return write_object(storage_, Structure::kDirectory, geometry_, allocator_, object, crc);
+  return write_metadata(Structure::kDirectory, object, crc, room);
 }
 
-Result<ObjectRef> ImageImpl::write_refcounts(Refcounts& counts) {
+Result<ObjectRef> ImageImpl::write_refcounts(Refcounts& counts, Room room) {
   std::uint32_t crc = 0;
   const std::span<const std::byte> object = counts.finish(&crc);
   if (object.empty()) return ObjectRef{};
-  return write_object(storage_, Structure::kRefcounts, geometry_, allocator_, object, crc);
+  return write_metadata(Structure::kRefcounts, object, crc, room);
 }
 
 // Replaces the directory and nothing else.
-Status ImageImpl::switch_directory(Records records) {
+Status ImageImpl::switch_directory(Records records, Room room) {
   if (Status s = begin_change(); !s) return s;
   const ObjectRef old = superblock_.directory;
-  auto written = write_directory(records);
+  auto written = write_directory(records, room);
   if (!written) return written.status();
   Status s = storage_.sync();
   if (!s) {
@@ -68,7 +83,7 @@ Status ImageImpl::switch_directory(Records records) {
   s = write_superblock(std::move(next));
   if (!s) return s;
   directory_.replace(std::move(records));
-  free_object(old);
+  free_object(Structure::kDirectory, old);
   after_operation();
   return Status::ok();
 }
@@ -113,13 +128,13 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   const ObjectRef old_table = superblock_.table;
   const ObjectRef old_directory = superblock_.directory;
   const ObjectRef old_refcounts = superblock_.refcounts;
-  std::vector<ObjectRef> written;
+  std::vector<std::pair<Structure, ObjectRef>> written;
   Bits reached(allocator_.chunks_in_file() + 1);
   capture.for_each_reached([&](std::uint32_t chunk) { reached.set(chunk); });
   const Status s = [&]() -> Status {
     auto table = write_capture(capture);
     if (!table) return table.status();
-    written.push_back(*table);
+    written.emplace_back(Structure::kTable, *table);
     auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
     if (!counts) return counts.status();
     bool counted = true;
@@ -127,12 +142,12 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
     if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
     auto refcounts = write_refcounts(*counts);
     if (!refcounts) return refcounts.status();
-    written.push_back(*refcounts);
+    written.emplace_back(Structure::kRefcounts, *refcounts);
     record.table = *table;
     records.push_back(record);
     auto directory = write_directory(records);
     if (!directory) return directory.status();
-    written.push_back(*directory);
+    written.emplace_back(Structure::kDirectory, *directory);
     Superblock next = next_superblock(true);
     next.table = *table;
     next.refcounts = *refcounts;
@@ -144,7 +159,7 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   }();
   front_.changes.end_cut();
   if (!s) {
-    for (const ObjectRef& ref : written) free_object(ref);
+    for (const auto& [what, ref] : written) free_object(what, ref);
     // The chunks that no older snapshot holds are the front's own again; when that cannot be told, the next open does.
     if (auto counts = Refcounts::load(storage_, geometry_, old_refcounts, allocator_.chunks_in_file())) {
       Bits own(allocator_.chunks_in_file() + 1);
@@ -157,9 +172,9 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   }
   // What current-state names twice is the snapshot's now; it is settled when its last snapshot goes.
   std::erase_if(unsettled_, [&](std::uint32_t chunk) { return reached.test(chunk); });
-  free_object(old_directory);
-  free_object(old_refcounts);
-  if (!object_in_use(old_table)) free_object(old_table);
+  free_object(Structure::kDirectory, old_directory);
+  free_object(Structure::kRefcounts, old_refcounts);
+  if (!object_in_use(old_table)) free_object(Structure::kTable, old_table);
   after_operation();
   return record.id;
 }
@@ -171,8 +186,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) {
   const SnapshotRecord* record = SnapshotDirectory::find(*records, name);
   if (record == nullptr) return no_such_snapshot(name);
 
-  if (Status s = begin_change(); !s) return s;
-  // The new mapping, built aside. All of it belongs to the snapshot.
+  // The new mapping, built aside. All of it belongs to the snapshot. Nothing of this needs space.
   Front fresh(geometry_);
   if (Status s = fresh.table.resize(geometry_.virtual_chunks(record->virtual_size)); !s) return s;
   if (Status s = load_table(record->table, fresh, "the table of snapshot " + record->name); !s) return s;
@@ -213,7 +227,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) {
     });
   }
   quarantine_.freed(freed);
-  if (!object_in_use(old_table)) free_object(old_table);
+  if (!object_in_use(old_table)) free_object(Structure::kTable, old_table);
   settle(Bits());
   after_operation();
   return Status::ok();
@@ -256,7 +270,7 @@ Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
       hold ? record->flags | SnapshotRecord::kFlagHold : record->flags & ~SnapshotRecord::kFlagHold;
   if (flags == record->flags) return Status::ok();
   record->flags = flags;
-  return switch_directory(std::move(records));
+  return switch_directory(std::move(records), Room::kFreeOrHeld);  // a deletion may wait for it
 }
 
 // Every chunk that a snapshot reaches, as data or origin, once.
@@ -304,7 +318,8 @@ Status ImageImpl::snapshot_delete(std::string_view name) {
 Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
   auto reached = reached_by(record);
   if (!reached) return reached.status();
-  if (Status s = make_room(); !s) return s;
+  // What is held for a deletion may have been found already, or be found below.
+  if (Status s = make_room(); !s && s.code() != Code::kNoSpace) return s;
   auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
   if (!counts) return counts.status();
   Bits unreached(allocator_.chunks_in_file() + 1);
@@ -321,29 +336,52 @@ Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
   }
   const ObjectRef old_directory = superblock_.directory;
   const ObjectRef old_refcounts = superblock_.refcounts;
-  auto refcounts = write_refcounts(*counts);
-  if (!refcounts) return refcounts.status();
-  auto directory = write_directory(records);
-  if (!directory) {
-    free_object(*refcounts);
-    return directory.status();
+  ObjectRef refcounts;
+  ObjectRef directory;
+  const auto write_both = [&]() -> Status {
+    auto written = write_refcounts(*counts, Room::kFreeOrHeld);
+    if (!written) return written.status();
+    refcounts = *written;
+    written = write_directory(records, Room::kFreeOrHeld);
+    if (written) directory = *written;
+    if (!written) free_object(Structure::kRefcounts, refcounts);
+    return written.status();
+  };
+  Status written = write_both();
+  // As much as is needed; where the host's own books take some of it, all there is.
+  const std::uint64_t needed = counts_bound() + old_directory.length + 2 * format::kPage;
+  bool lent = false;
+  for (const std::uint64_t bytes : {needed, header_.journal_half_size}) {
+    if (written.code() != Code::kNoSpace || !lend_idle_journal(bytes)) break;
+    lent = true;
+    (void)reclaimer_.give_all();
+    written = write_both();
+  }
+  if (!written) {
+    space_changed();
+    return written;
   }
   if (Status s = storage_.sync(); !s) {
     set_failed(s);
     return s;
   }
   Superblock next = next_superblock(false);
-  next.refcounts = *refcounts;
-  next.directory = *directory;
+  next.refcounts = refcounts;
+  next.directory = directory;
   next.snapshot_count = static_cast<std::uint32_t>(records.size());
   if (next.parent == record.id) next.parent = record.parent;
   if (Status s = write_superblock(std::move(next)); !s) return s;
   directory_.replace(std::move(records));
-  free_object(old_directory);
-  free_object(old_refcounts);
+  free_object(Structure::kDirectory, old_directory);
+  free_object(Structure::kRefcounts, old_refcounts);
   // The front's base may be this snapshot's table: then it lives until the next checkpoint.
-  if (!object_in_use(record.table)) free_object(record.table);
+  if (!object_in_use(record.table)) free_object(Structure::kTable, record.table);
   settle(std::move(unreached));
+  if (lent) {
+    release_freed();
+    (void)reclaimer_.give_all();
+    (void)hold_more_space();  // before anybody else has it
+  }
   after_operation();
   return Status::ok();
 }

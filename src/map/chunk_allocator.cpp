@@ -81,7 +81,7 @@ Result<ChunkAllocator::Allocation> ChunkAllocator::allocate(std::uint32_t count)
   if (free >= count) {
     if (count == 1) {
       first = find_free(cursor_, limit_);
-      if (first == 0) first = find_free(1, std::min(cursor_, limit_));
+      if (first == 0) first = find_free(1, std::min(cursor_, limit_.load()));
     } else {
       first = find_free_run(count);
     }
@@ -136,11 +136,6 @@ bool ChunkAllocator::is_used(std::uint32_t chunk) const {
 std::uint32_t ChunkAllocator::used() const {
   const std::lock_guard lock(mutex_);
   return used_count_;
-}
-
-std::uint32_t ChunkAllocator::chunks_in_file() const {
-  const std::lock_guard lock(mutex_);
-  return limit_ - 1;
 }
 
 std::uint32_t ChunkAllocator::highest_used() const {

@@ -7,6 +7,7 @@
 #ifndef FVD_MAP_CHUNK_ALLOCATOR_H_
 #define FVD_MAP_CHUNK_ALLOCATOR_H_
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -40,7 +41,7 @@ class ChunkAllocator {
 
   [[nodiscard]] bool is_used(std::uint32_t chunk) const;
   [[nodiscard]] std::uint32_t used() const;
-  [[nodiscard]] std::uint32_t chunks_in_file() const;
+  [[nodiscard]] std::uint32_t chunks_in_file() const { return limit_.load(std::memory_order_relaxed) - 1; }
   [[nodiscard]] std::uint32_t highest_used() const;  // 0 = none
   // Next run of free chunks at or after `from` that may hold data; count 0 when there is none. For giving space back.
   struct Run {
@@ -83,7 +84,7 @@ class ChunkAllocator {
   mutable std::mutex mutex_;
   std::vector<std::uint64_t> used_;      // bit c: chunk c; bit 0 is set and never handed out
   std::vector<std::uint64_t> unzeroed_;  // of free chunks: may hold anything
-  std::uint32_t limit_ = 1;              // chunks 1..limit_-1 lie in the file
+  std::atomic<std::uint32_t> limit_{1};  // chunks 1..limit_-1 lie in the file; changed under the mutex
   std::uint32_t cursor_ = 1;             // where the next search begins
   std::uint32_t used_count_ = 0;
 };

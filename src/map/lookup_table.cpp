@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -30,6 +31,8 @@ Status LookupTable::resize(std::uint32_t size) {
     }
   }
   size_ = size;
+  written_.resize(div_ceil(size, kEntriesPerGroup));
+  groups_.store(static_cast<std::uint32_t>(std::count(written_.begin(), written_.end(), 1)));
   return Status::ok();
 }
 

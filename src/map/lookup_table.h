@@ -1,13 +1,15 @@
 // LookupTable: the one-level table of a disk state in memory, one 32-bit entry a virtual chunk.
 //
 // Entries are read and written by any thread (each access is one atomic load or store); resize and swap need the
-// freeze gate closed. Memory is taken from the kernel page by page as entries are first written.
+// freeze gate closed. Memory is taken from the kernel page by page as entries are first written. Which pages of
+// kEntriesPerGroup entries were ever written is remembered: a table object stores no others.
 #ifndef FVD_MAP_LOOKUP_TABLE_H_
 #define FVD_MAP_LOOKUP_TABLE_H_
 
 #include <atomic>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "fvd/status.h"
 
@@ -23,6 +25,8 @@ class LookupTable {
     std::swap(entries_, other.entries_);
     std::swap(size_, other.size_);
     std::swap(mapped_, other.mapped_);
+    std::swap(written_, other.written_);
+    groups_.store(other.groups_.exchange(groups_.load()));
   }
 
   // New entries are EMPTY; those cut off are forgotten. kNoSpace when memory cannot be had.
@@ -30,16 +34,30 @@ class LookupTable {
   [[nodiscard]] std::uint32_t size() const { return size_; }
   // REQUIRES index < size().
   [[nodiscard]] std::uint32_t load(std::uint32_t index) const { return slot(index).load(std::memory_order_acquire); }
-  void store(std::uint32_t index, std::uint32_t entry) { slot(index).store(entry, std::memory_order_release); }
+  void store(std::uint32_t index, std::uint32_t entry) {
+    if (entry != 0) note_written(index / kEntriesPerGroup);
+    slot(index).store(entry, std::memory_order_release);
+  }
+  // At least as many groups hold an entry that is not EMPTY.
+  [[nodiscard]] std::uint32_t written_groups() const { return groups_.load(std::memory_order_relaxed); }
+
+  static constexpr std::uint32_t kEntriesPerGroup = 1024;
 
  private:
+  void note_written(std::uint32_t group) {
+    const std::atomic_ref<std::uint8_t> written(written_[group]);
+    if (written.load(std::memory_order_relaxed) != 0 || written.exchange(1, std::memory_order_relaxed) != 0) return;
+    groups_.fetch_add(1, std::memory_order_relaxed);
+  }
   [[nodiscard]] std::atomic_ref<std::uint32_t> slot(std::uint32_t index) const {
     return std::atomic_ref<std::uint32_t>(entries_[index]);
   }
 
   std::uint32_t* entries_ = nullptr;
   std::uint32_t size_ = 0;
-  std::size_t mapped_ = 0;  // bytes
+  std::size_t mapped_ = 0;             // bytes
+  std::vector<std::uint8_t> written_;  // a byte a group
+  std::atomic<std::uint32_t> groups_{0};
 };
 
 }  // namespace fvd

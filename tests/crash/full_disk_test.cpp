@@ -78,6 +78,98 @@ TEST(FullDisk, DeletingMakesRoom) {
   ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 3>{0, 1, 9}), "");
 }
 
+// Takes all that is left: from now on nothing can be allocated.
+void use_up(TrackedImage& image) { image.disk().set_capacity(*image.disk().open()->allocated()); }
+
+// The journal holds two batches, so nearly every flush needs a new base table.
+TEST(FullDisk, FlushesGoOnHoweverOftenTheJournalFillsUp) {
+  for (const bool snapshot : {false, true}) {
+    SCOPED_TRACE(snapshot);
+    CreateOptions options = small_chunks(kSize);
+    options.journal_half_size = 8192;
+    TrackedImage image(options);
+    ASSERT_EQ(image.write(0, pattern(40 * kSmallChunk, 1)), "");
+    if (snapshot) {
+      ASSERT_EQ(image.create("s"), "");
+    }
+    ASSERT_EQ(image.write(kSmallChunk, pattern(4096, 2)), "");
+    ASSERT_EQ(image.flush(), "");
+    use_up(image);
+    const std::uint64_t before = metric(*image.image(), "fvd_checkpoints_total");
+    for (std::uint64_t i = 0; i < 40; ++i) {
+      SCOPED_TRACE(i);
+      ASSERT_EQ(image.discard(i * kSmallChunk, i % 2 == 0 ? kSmallChunk : 8192), "");
+      EXPECT_EQ(image.last_code(), Code::kOk);
+      ASSERT_EQ(image.flush(), "");
+      ASSERT_EQ(image.last_code(), Code::kOk) << "a full disk must not block a flush";
+      use_up(image);
+    }
+    EXPECT_GE(metric(*image.image(), "fvd_checkpoints_total"), before + 5);
+    ASSERT_EQ(image.compare(), "");
+    ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+  }
+}
+
+TEST(FullDisk, EveryDeletionGoesThroughAlsoTheFirstThingAfterOpening) {
+  for (const bool reopened : {false, true}) {
+    SCOPED_TRACE(reopened);
+    TrackedImage made(small_chunks(kSize));
+    for (std::uint64_t i = 0; i < 5; ++i) {
+      ASSERT_EQ(made.write(i * kSmallChunk / 2, pattern(kSmallChunk, i)), "");
+      ASSERT_EQ(made.create("s" + std::to_string(i)), "");
+    }
+    ASSERT_EQ(made.hold("s2", true), "");
+    ASSERT_EQ(made.write(kSmallChunk, pattern(kSmallChunk, 9)), "");
+    ASSERT_EQ(made.flush(), "");
+    if (reopened) {
+      ASSERT_EQ(made.close(), "");
+    }
+    TrackedImage copy(reopened ? TrackedImage(made) : TrackedImage(small_chunks(kSize)));
+    TrackedImage& image = reopened ? copy : made;
+    use_up(image);
+    for (const char* name : {"s1", "s4", "s0", "s2", "s3"}) {
+      SCOPED_TRACE(name);
+      if (std::string(name) == "s2") {
+        ASSERT_EQ(image.hold("s2", false), "");
+        ASSERT_EQ(image.last_code(), Code::kOk);
+      }
+      ASSERT_EQ(image.remove(name), "");
+      ASSERT_EQ(image.last_code(), Code::kOk) << "a full disk must not block a deletion";
+      use_up(image);
+    }
+    ASSERT_EQ(image.flush(), "");
+    ASSERT_EQ(image.compare(), "");
+    ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+  }
+}
+
+TEST(FullDisk, GoingToASnapshotNeedsNoSpace) {
+  TrackedImage image(small_chunks(kSize));
+  ASSERT_EQ(image.write(0, pattern(4 * kSmallChunk, 1)), "");
+  ASSERT_EQ(image.create("s"), "");
+  ASSERT_EQ(image.write(0, pattern(4 * kSmallChunk, 2)), "");
+  ASSERT_EQ(image.close(), "");
+  TrackedImage again(image);
+  use_up(again);
+  ASSERT_EQ(again.go_to("s"), "");
+  EXPECT_EQ(again.last_code(), Code::kOk);
+  ASSERT_EQ(again.compare(), "");
+  ASSERT_EQ(again.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+}
+
+// What is held is nowhere to be seen once the image is closed.
+TEST(FullDisk, WhatIsHeldIsGivenBackAtClose) {
+  TrackedImage image(small_chunks(kSize));
+  ASSERT_EQ(image.write(0, pattern(kSmallChunk, 1)), "");
+  ASSERT_EQ(image.create("s"), "");
+  ASSERT_EQ(image.write(0, pattern(4096, 2)), "");
+  ASSERT_EQ(image.flush(), "");
+  const std::uint64_t open = *image.disk().open()->allocated();
+  ASSERT_EQ(image.close(), "");
+  EXPECT_LT(*image.disk().open()->allocated(), open);
+  EXPECT_EQ(check_findings(*image.disk().open()), "");
+}
+
 TEST(FullDisk, SnapshotOperationsAreRefusedWhole) {
   for (std::uint64_t spare = 0; spare <= 12 * kSmallChunk; spare += 16 * kKiB) {
     SCOPED_TRACE(spare);

@@ -68,6 +68,36 @@ TEST(PowerCutCheckpoint, AtEveryOperation) {
   });
 }
 
+// On a full disk new tables, counts and directories go where space is held for them, or lent by the idle journal half.
+TEST(PowerCutFullDisk, AtEveryOperation) {
+  const auto use_up = [](TrackedImage& one) {
+    one.disk().set_capacity(*one.disk().open()->allocated());
+    return Verdict();
+  };
+  const auto remove = [](const std::string& name) { return [name](TrackedImage& one) { return one.remove(name); }; };
+  const auto flush = [](TrackedImage& one) { return one.flush(); };
+  const auto discard = [](std::uint64_t chunk, std::uint64_t length) {
+    return [=](TrackedImage& one) { return one.discard(chunk * kSmallChunk, length); };
+  };
+  const auto space_again = [](TrackedImage& one) {
+    one.disk().set_capacity(UINT64_MAX);
+    return Verdict();
+  };
+  for (const JournalSize journal : {JournalSize::kDefault, JournalSize::kTwoBatches}) {
+    SCOPED_TRACE("held");
+    cut_everywhere(starting_image(journal), [&](TrackedImage& image) {
+      return run_steps(
+          image, {[](TrackedImage& one) { return one.write(kSharedComplete * kSmallChunk, pattern(9000, 2)); }, flush,
+                  use_up, discard(kOwnedComplete, kSmallChunk), flush, discard(8, 8192), flush, discard(9, kSmallChunk),
+                  flush, use_up, remove("s3"), remove("s1"), flush, space_again});
+    });
+    SCOPED_TRACE("lent");
+    cut_everywhere(starting_image(journal), [&](TrackedImage& image) {
+      return run_steps(image, {use_up, remove("s3"), use_up, remove("s2"), flush, space_again});
+    });
+  }
+}
+
 // Each recovery is cut as well, at every I/O, and so is the recovery after that.
 TEST(PowerCutRecovery, RecoveryThatIsCutRecovers) {
   const auto act = [](TrackedImage& image) {

@@ -1,0 +1,102 @@
+#include "image/held_space.h"
+
+#include <algorithm>
+
+namespace fvd {
+
+void HeldSpace::update(Pool& pool) {
+  std::sort(pool.runs.begin(), pool.runs.end(), [](const Run& a, const Run& b) { return a.reserved > b.reserved; });
+  const bool enough = pool.wanted != 0 && pool.runs.size() >= pool.wanted;
+  pool.capacity.store(enough ? pool.runs[pool.wanted - 1].reserved : 0, std::memory_order_release);
+}
+
+void HeldSpace::update() {
+  const std::lock_guard lock(mutex_);
+  for (Pool& pool : pools_) update(pool);
+}
+
+Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
+  const std::uint32_t chunks = geometry_.object_chunks(bytes);
+  auto place = allocator_.allocate(chunks);
+  if (!place) return place.status();
+  if (Status s = storage_.file().reserve(geometry_.file_offset(place->first), bytes); !s) {
+    allocator_.release(place->first, chunks, false);
+    return s;
+  }
+  *run = {place->first, chunks, bytes};
+  return Status::ok();
+}
+
+// What is reserved and was never written counts as a hole, which nobody would give back later.
+void HeldSpace::give_back(const Run& run) {
+  (void)storage_.zero(geometry_.file_offset(run.first), run.reserved);
+  allocator_.release(run.first, run.chunks, false);
+}
+
+Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) {
+  const std::lock_guard lock(mutex_);
+  Pool& held = pool(what);
+  held.wanted = runs;
+  update(held);
+  Status s;
+  for (std::uint32_t i = 0; i < runs && s.is_ok(); ++i) {
+    if (i == held.runs.size()) {
+      Run fresh;
+      s = make_run(bytes, &fresh);
+      if (s.is_ok()) held.runs.push_back(fresh);
+      continue;
+    }
+    Run& run = held.runs[i];
+    if (run.reserved >= bytes) continue;
+    if (geometry_.object_chunks(bytes) <= run.chunks) {
+      s = storage_.file().reserve(geometry_.file_offset(run.first), bytes);
+      if (s.is_ok()) run.reserved = bytes;
+      continue;
+    }
+    Run longer;
+    s = make_run(bytes, &longer);
+    if (!s) continue;
+    give_back(run);
+    run = longer;
+  }
+  update(held);
+  return s;
+}
+
+Result<HeldSpace::Run> HeldSpace::take(Structure what, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  Pool& held = pool(what);
+  const auto it = std::find_if(held.runs.begin(), held.runs.end(), [&](const Run& r) { return r.reserved >= bytes; });
+  if (it == held.runs.end()) return Status(Code::kNoSpace, "no space is held for it");
+  const Run run = *it;
+  held.runs.erase(it);
+  return run;
+}
+
+void HeldSpace::put(Structure what, const Run& run) {
+  const std::lock_guard lock(mutex_);
+  pool(what).runs.push_back(run);
+}
+
+bool HeldSpace::put_if_wanted(Structure what, const Run& run) {
+  const std::lock_guard lock(mutex_);
+  Pool& held = pool(what);
+  if (held.runs.size() >= held.wanted) return false;
+  held.runs.push_back(run);
+  return true;
+}
+
+bool HeldSpace::release() {
+  const std::lock_guard lock(mutex_);
+  bool any = false;
+  for (Pool& held : pools_) {
+    for (const Run& run : held.runs) give_back(run);
+    any = any || !held.runs.empty();
+    held.runs.clear();
+    held.wanted = 0;
+    update(held);
+  }
+  return any;
+}
+
+}  // namespace fvd

@@ -1,0 +1,74 @@
+// HeldSpace: room set aside for the objects that must be written even when the host has no space left: the base table
+// of a checkpoint (or a flush could not empty the journal), and the reference counts and the directory of a deletion
+// (or a full disk could not be relieved).
+//
+// Held are runs of chunks that nothing else can be allocated in, with the host's storage reserved under them. An object
+// goes there only when no other place can be found; the object that it replaces is then held in its stead. Nothing on
+// the disk tells of it: to a reader these chunks are free. Thread-safe; the lock is one outside ChunkAllocator's, and
+// covers one reservation by the host.
+#ifndef FVD_IMAGE_HELD_SPACE_H_
+#define FVD_IMAGE_HELD_SPACE_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "format/layout.h"
+#include "fvd/status.h"
+#include "io/storage.h"
+#include "map/chunk_allocator.h"
+
+namespace fvd {
+
+class HeldSpace {
+ public:
+  struct Run {
+    std::uint32_t first = 0;
+    std::uint32_t chunks = 0;
+    std::uint64_t reserved = 0;  // bytes from its start that the host has storage for
+  };
+
+  HeldSpace(Storage& storage, const format::Geometry& geometry, ChunkAllocator& allocator)
+      : storage_(storage), geometry_(geometry), allocator_(allocator) {}
+
+  // The longest object of the kind for which as many runs are held as were asked for last. One atomic load.
+  [[nodiscard]] std::uint64_t capacity(Structure what) const {
+    return pool(what).capacity.load(std::memory_order_acquire);
+  }
+  // Sees to it that `runs` runs of at least `bytes` are held. On failure (kNoSpace) what was held before still is.
+  Status hold(Structure what, std::uint64_t bytes, std::uint32_t runs);
+  // A run for an object of `bytes`; the caller gives it back with put(), or one in its stead. kNoSpace when there is
+  // none. capacity() stays as it is until update().
+  Result<Run> take(Structure what, std::uint64_t bytes);
+  void put(Structure what, const Run& run);
+  // As put(), if fewer runs than asked for are held; false otherwise.
+  bool put_if_wanted(Structure what, const Run& run);
+  // Makes capacity() tell what is held now.
+  void update();
+  // Gives everything back to the host. False if nothing was held.
+  bool release();
+
+ private:
+  struct Pool {
+    std::vector<Run> runs;
+    std::uint32_t wanted = 0;
+    std::atomic<std::uint64_t> capacity{0};
+  };
+  [[nodiscard]] const Pool& pool(Structure what) const { return pools_[static_cast<std::size_t>(what)]; }
+  Pool& pool(Structure what) { return pools_[static_cast<std::size_t>(what)]; }
+  static void update(Pool& pool);
+  Status make_run(std::uint64_t bytes, Run* run);
+  void give_back(const Run& run);
+
+  Storage& storage_;
+  const format::Geometry& geometry_;
+  ChunkAllocator& allocator_;
+  std::mutex mutex_;
+  std::array<Pool, kStructureNames.size()> pools_;
+};
+
+}  // namespace fvd
+
+#endif  // FVD_IMAGE_HELD_SPACE_H_
