@@ -1,6 +1,7 @@
 // Open files: current-state, each snapshot's disk.raw, and the texts of .fvd.
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fuse.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -12,12 +13,22 @@
 #include "fuse/errno_map.h"
 #include "fuse/filesystem.h"
 #include "fuse/read_buffer.h"
+#include "fuse/transport.h"
 
 namespace fvdfs {
 namespace {
 
 // One copy_file_range request does at most this much, so that none takes long; callers go on from a short count.
 constexpr std::uint64_t kMaxCopy = 256U << 20;
+
+// libfuse 3.14 cannot ask for parallel writes, but the kernel's reply is a plain structure.
+int reply_direct_open(fuse_req_t req, const fuse_file_info& fi) {
+  fuse_open_out out{};
+  out.fh = fi.fh;
+  out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | (fi.keep_cache != 0 ? FOPEN_KEEP_CACHE : 0U) |
+                   (fi.noflush != 0 ? FOPEN_NOFLUSH : 0U);
+  return fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out));
+}
 
 bool wants_write(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
@@ -32,7 +43,7 @@ void Filesystem::reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, 
   fi->fh = reinterpret_cast<std::uint64_t>(handle.get());
   const bool writer = handle->writer;
   // An open that was interrupted is never released by the kernel.
-  if (fuse_reply_open(req, fi) == 0) {
+  if ((handle->direct ? reply_direct_open(req, *fi) : fuse_reply_open(req, fi)) == 0) {
     (void)handle.release();
   } else if (writer) {
     writers_.leave();
@@ -78,6 +89,8 @@ void Filesystem::open_current(fuse_req_t req, fuse_file_info* fi) {
   handle->node = {NodeKind::kCurrent, 0};
   handle->state = &image_;
   handle->writer = writer;
+  // Several synchronous writers of one file are else let in one at a time, and a write across the end is a failure.
+  handle->direct = writer && (fi->flags & O_DIRECT) != 0 && can_pass_the_page_cache();
   // Only this mount changes the data, and goto drops the cache itself. Writers keep the flush at close: it brings what
   // a shared mapping left dirty to the daemon.
   fi->keep_cache = own == PageCache::OwnOpen::kDrop ? 0 : 1;
