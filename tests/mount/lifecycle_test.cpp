@@ -336,6 +336,27 @@ TEST_F(LifecycleTest, RelativePathsAndStrangeNamesWork) {
   EXPECT_EQ(result.err, "");
 }
 
+// What a program prints must not go into the image that took the place of a closed descriptor.
+TEST_F(LifecycleTest, ClosedStandardDescriptorsNeverBecomeTheImage) {
+  const std::string tool = fvd_binary();
+  ASSERT_EQ(run(tool + " snapshot create " + image_ + " s1").status, 0);
+  const std::string before = read_all(image_);
+  EXPECT_EQ(run(tool + " snapshot create " + image_ + " s1 2>&-").status, 1);
+  EXPECT_EQ(run(tool + " check --repair " + image_ + " >&-").status, 1);
+  EXPECT_TRUE(read_all(image_) == before);
+
+  ASSERT_EQ(run(fvdfs_binary() + " --pidfile " + pid_file_ + " --log-file " + log_ + " " + image_ + " " + mount_point_ +
+                " <&- >&- 2>&-")
+                .status,
+            0);
+  read_pid_file();
+  write_at(current(), 0, "closed");
+  take("s2");
+  unmount();
+  expect_clean();
+  expect_sound();
+}
+
 TEST_F(LifecycleTest, OwnerAndPermissionsFollowTheImageOrTheOptions) {
   ASSERT_OK(::chmod(image_.c_str(), 0640));
   mount();
