@@ -87,11 +87,13 @@ void Filesystem::start(fuse_session* session, const std::string& mount_point) {
   page_cache_.attach(session, mount_point);
   changes_.start();
   notices_.start();
+  seeks_.start();
 }
 
 void Filesystem::stop() {
   changes_.stop();
   notices_.stop();
+  seeks_.stop();
 }
 
 void Filesystem::flush_kernel() {

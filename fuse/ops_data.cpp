@@ -165,8 +165,16 @@ void Filesystem::write(fuse_req_t req, fuse_ino_t inode, const char* data, size_
     fuse_reply_err(req, EINVAL);
     return;
   }
-  const auto count = image_.write(static_cast<std::uint64_t>(offset), {reinterpret_cast<const std::byte*>(data), size});
+  const auto start = static_cast<std::uint64_t>(offset);
+  const auto count = image_.write(start, {reinterpret_cast<const std::byte*>(data), size});
   attributes_.note_write();
+  // With the writeback cache the kernel grows the file in its own eyes before it asks, so it must be told.
+  if (fi->writepage != 0 && start + size > image_.virtual_size() && !resizing_.exchange(true)) {
+    notices_.run([this] {
+      resizing_ = false;
+      page_cache_.set_size(image_.virtual_size());
+    });
+  }
   if (!count) {
     fuse_reply_err(req, fail(count.status(), "write"));
     return;
@@ -242,13 +250,23 @@ void Filesystem::lseek(fuse_req_t req, fuse_ino_t /*inode*/, off_t offset, int w
     fuse_reply_err(req, EINVAL);
     return;
   }
-  const auto start = static_cast<std::uint64_t>(offset);
-  const auto found = whence == SEEK_DATA ? state->seek_data(start) : state->seek_hole(start);
-  if (!found) {
-    fuse_reply_err(req, found.code() == fvd::Code::kNotFound ? ENXIO : fail(found.status(), "lseek"));
+  const auto answer = [this, req, state, start = static_cast<std::uint64_t>(offset), whence] {
+    const auto found = whence == SEEK_DATA ? state->seek_data(start) : state->seek_hole(start);
+    if (!found) {
+      fuse_reply_err(req, found.code() == fvd::Code::kNotFound ? ENXIO : fail(found.status(), "lseek"));
+      return;
+    }
+    fuse_reply_lseek(req, static_cast<off_t>(*found));
+  };
+  if (state != &image_ || !writers_.may_be_dirty()) {
+    answer();
     return;
   }
-  fuse_reply_lseek(req, static_cast<off_t>(*found));
+  // What the kernel still holds dirty is data too: a copy would else have holes in its place.
+  seeks_.run([this, answer] {
+    flush_kernel_if_dirty();
+    answer();
+  });
 }
 
 void Filesystem::copy_file_range(fuse_req_t req, fuse_ino_t in, off_t offset_in, fuse_file_info* /*fi_in*/,

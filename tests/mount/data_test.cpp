@@ -9,12 +9,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "mount/mount_fixture.h"
 
@@ -74,6 +76,23 @@ TEST_F(DataTest, ADiskDoesNotGrowByWriting) {
     EXPECT_EQ(stat_of(current()).st_size, size);
     EXPECT_EQ(read_at(current(), 16 * kMiB - 512, 1024), std::string(512, 'e'));
   }
+}
+
+// There the kernel takes a write past the end without asking, and grows the file in its own eyes.
+TEST_F(DataTest, ADiskDoesNotGrowByWritingIntoTheWritebackCache) {
+  mount("-o writeback_cache");
+  const off_t size = 16 * kMiB;
+  {
+    const Fd fd(::open(current().c_str(), O_WRONLY));
+    ASSERT_EQ(::pwrite(fd.get(), "past the end", 12, size + 5000), 12);
+    EXPECT_ERRNO(ENOSPC, ::fsync(fd.get()));
+    const auto back_to_size = [&] { return stat_of(current()).st_size == size; };
+    for (int i = 0; i < 1000 && !back_to_size(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(stat_of(current()).st_size, size);
+    EXPECT_EQ(::pwrite(fd.get(), "inside", 6, 0), 6);
+    EXPECT_OK(::fsync(fd.get()));
+  }
+  EXPECT_EQ(read_at(current(), size - 5, 100), std::string(5, '\0'));
 }
 
 TEST_F(DataTest, DirectRequestsMustBeAlignedTo512) {
@@ -246,6 +265,31 @@ TEST_F(DataTest, SeeksDataAndHoles) {
   const Fd empty(::open(current().c_str(), O_RDONLY));
   EXPECT_ERRNO(ENXIO, ::lseek(empty.get(), 0, SEEK_DATA));
   EXPECT_EQ(::lseek(empty.get(), 0, SEEK_HOLE), 0);
+}
+
+// What was stored through a mapping, or lies in the writeback cache, is data although the daemon has not seen it yet.
+TEST_F(DataTest, SeeksFindWhatTheKernelStillHolds) {
+  for (const char* options : {"", "-o writeback_cache"}) {
+    mount(options);
+    ASSERT_EQ(run(": > " + current()).status, 0);
+    Fd fd(::open(current().c_str(), O_RDWR));
+    ASSERT_EQ(stat_of(current()).st_size, static_cast<off_t>(16 * kMiB));
+    auto* memory = static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 4 * kMiB));
+    ASSERT_NE(memory, MAP_FAILED);
+    memory[0] = 'm';
+    ASSERT_EQ(::pwrite(fd.get(), "w", 1, 8 * kMiB), 1);
+    Fd reader(::open(current().c_str(), O_RDONLY));
+    EXPECT_EQ(::lseek(reader.get(), 0, SEEK_DATA), static_cast<off_t>(4 * kMiB)) << options;
+    EXPECT_EQ(::lseek(reader.get(), 5 * kMiB, SEEK_DATA), static_cast<off_t>(8 * kMiB)) << options;
+    memory[0] = 'n';
+    ASSERT_EQ(::pwrite(fd.get(), "w", 1, 12 * kMiB), 1);
+    const std::string copy = directory_ + "/copy.raw";
+    EXPECT_EQ(run("cp " + current() + " " + copy + " && cmp " + current() + " " + copy).status, 0) << options;
+    ::munmap(memory, 4096);
+    fd.reset();
+    reader.reset();
+    unmount();
+  }
 }
 
 TEST_F(DataTest, CopiesStaySparseAndDuTellsWhatIsAllocated) {

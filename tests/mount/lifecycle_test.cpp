@@ -345,8 +345,8 @@ TEST_F(LifecycleTest, ClosedStandardDescriptorsNeverBecomeTheImage) {
   EXPECT_EQ(run(tool + " check --repair " + image_ + " >&-").status, 1);
   EXPECT_TRUE(read_all(image_) == before);
 
-  ASSERT_EQ(run(fvdfs_binary() + " --pidfile " + pid_file_ + " --log-file " + log_ + " " + image_ + " " + mount_point_ +
-                " <&- >&- 2>&-")
+  ASSERT_EQ(run(fvdfs_binary() + " --pidfile " + pid_file_ + " --log-level info --log-file " + log_ + " " + image_ +
+                " " + mount_point_ + " <&- >&- 2>&-")
                 .status,
             0);
   read_pid_file();
