@@ -121,6 +121,7 @@ void Filesystem::init(fuse_conn_info* connection) {
   set(FUSE_CAP_WRITEBACK_CACHE, options_.writeback_cache);
   // The kernel's own locks: they work between the processes of this host and never outlive their owner.
   set(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);
+  connection->max_read = options_.max_read;
   connection->max_write = 1U << 20;
   connection->max_background = 64;
   connection->congestion_threshold = 48;

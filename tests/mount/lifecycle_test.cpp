@@ -116,16 +116,18 @@ TEST_F(LifecycleTest, HelpManPageAndParserAgree) {
   const std::size_t start = man.find(".SH OPTIONS");
   for (const std::string& option : words(man.substr(start, man.find(".SH USING") - start)))
     EXPECT_THAT(help.out, HasSubstr(option));
-  for (const char* option : {"ro",          "rw",
-                             "allow_other", "allow_root",
-                             "uid=",        "gid=",
-                             "umask=",      "default_permissions",
-                             "shrink",      "writeback_cache",
-                             "force_share", "auto_unmount",
-                             "log_level=",  "log_file=",
-                             "pidfile=",    "nosuid",
-                             "noexec",      "noatime",
-                             "dirsync",     "context="}) {
+  for (const char* option : {"ro",           "rw",
+                             "allow_other",  "allow_root",
+                             "uid=",         "gid=",
+                             "umask=",       "default_permissions",
+                             "shrink",       "writeback_cache",
+                             "fsname=",      "subtype=",
+                             "max_read=",    "force_share",
+                             "auto_unmount", "log_level=",
+                             "log_file=",    "pidfile=",
+                             "nosuid",       "noexec",
+                             "noatime",      "dirsync",
+                             "context="}) {
     EXPECT_THAT(help.out, HasSubstr(option));
     EXPECT_THAT(man, HasSubstr(option));
   }
@@ -394,6 +396,32 @@ TEST_F(LifecycleTest, WorksAsAMountHelper) {
   expect_clean();
 }
 
+TEST_F(LifecycleTest, AnImageThatCanOnlyBeReadIsMountedReadOnlyAndSaysSo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a read-only directory";
+  const std::string frozen = directory_ + "/frozen";
+  ASSERT_OK(::mkdir(frozen.c_str(), 0755));
+  ASSERT_EQ(run("mount --bind " + directory_ + " " + frozen + " && mount -o remount,bind,ro " + frozen).status, 0);
+  extra_mounts_.push_back(frozen);
+  const CommandResult refused = run(fvdfs_binary() + " " + frozen + "/disk.fvd " + mount_point_);
+  expect_one_line(refused, 1);
+  EXPECT_THAT(refused.err, HasSubstr("with -r"));
+  image_ = frozen + "/disk.fvd";
+  mount("-r");
+  EXPECT_EQ(read_at(current(), 0, 3), std::string(3, '\0'));
+}
+
+TEST_F(LifecycleTest, TakesTheOptionsThatFuseFileSystemsHaveInCommon) {
+  mount("-o 'fsname=my\\,disk,subtype=mine,max_read=8192,nonempty'");
+  EXPECT_THAT(mount_line(), StartsWith("my,disk " + mount_point_ + " fuse.mine rw,"));
+  EXPECT_THAT(mount_line(), HasSubstr("max_read=8192"));
+  write_at(current(), 0, std::string(kMiB, 'r'));
+  EXPECT_EQ(read_at(current(), 0, kMiB), std::string(kMiB, 'r'));
+  for (const char* bad : {"fsname=", "subtype=", "max_read=", "max_read=100", "max_read=x", "fsname"}) {
+    std::string error;
+    EXPECT_FALSE(fvdfs::parse_options({"SRC", "DIR", "-o", bad}, &error)) << bad;
+  }
+}
+
 // An ordinary user without any privilege mounts, takes a snapshot, goes back and unmounts.
 TEST_F(LifecycleTest, AnOrdinaryUserNeedsNoPrivilege) {
   if (::geteuid() != 0) GTEST_SKIP() << "the whole suite runs unprivileged";
@@ -403,6 +431,9 @@ TEST_F(LifecycleTest, AnOrdinaryUserNeedsNoPrivilege) {
     std::string name;
     ~RemoveUser() { (void)run("userdel " + name); }
   } const remove_user{user};
+  if (run("su " + user + " -c 'test -r /dev/fuse -a -w /dev/fuse'").status != 0) {
+    GTEST_SKIP() << "ordinary users cannot open /dev/fuse here";
+  }
   // The program may lie where the user cannot reach it.
   const std::string program = directory_ + "/fvdfs";
   ASSERT_EQ(run("cp " + fvdfs_binary() + " " + program + " && chmod 755 " + directory_ + " " + program +
