@@ -61,15 +61,8 @@ fuse_lowlevel_ops make_operations() {
   ops.listxattr = Adapter<&Filesystem::listxattr>::call;
   ops.setxattr = Adapter<&Filesystem::setxattr>::call;
   ops.removexattr = Adapter<&Filesystem::removexattr>::call;
-  // These two do not have the request as their only leading argument of a common shape.
-  ops.symlink = [](fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
-    static_cast<Filesystem*>(fuse_req_userdata(req))->symlink(req, target, parent, name);
-  };
-  ops.copy_file_range = [](fuse_req_t req, fuse_ino_t in, off_t offset_in, fuse_file_info* fi_in, fuse_ino_t out,
-                           off_t offset_out, fuse_file_info* fi_out, size_t length, int flags) {
-    static_cast<Filesystem*>(fuse_req_userdata(req))
-        ->copy_file_range(req, in, offset_in, fi_in, out, offset_out, fi_out, length, flags);
-  };
+  ops.symlink = Adapter<&Filesystem::symlink>::call;
+  ops.copy_file_range = Adapter<&Filesystem::copy_file_range>::call;
   return ops;
 }
 

@@ -126,7 +126,8 @@ class Filesystem {
   Lane changes_;
   Lane notices_;
   Lane seeks_;
-  std::atomic<bool> resizing_{false};  // a job that tells the kernel the size is waiting in notices_
+  std::atomic<std::uint32_t> holders_{0};  // open descriptors of current-state
+  std::atomic<bool> resizing_{false};      // a job that tells the kernel the size is waiting in notices_
   std::function<void()> ready_;
 };
 

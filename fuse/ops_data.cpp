@@ -31,12 +31,15 @@ bool misaligned(const fuse_file_info* fi, off_t offset, size_t size) {
 void Filesystem::reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi) {
   fi->fh = reinterpret_cast<std::uint64_t>(handle.get());
   const bool writer = handle->writer;
+  const bool current = handle->node.kind == NodeKind::kCurrent;
+  if (current) ++holders_;
   // An open that was interrupted is never released by the kernel.
   if (fuse_reply_open(req, fi) == 0) {
     (void)handle.release();
-  } else if (writer) {
-    writers_.leave();
+    return;
   }
+  if (current) --holders_;
+  if (writer) writers_.leave();
 }
 
 void Filesystem::open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
@@ -123,11 +126,18 @@ void Filesystem::empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handl
     return;
   }
   fi->keep_cache = 0;
+  handle->emptied = true;
   reply_open(req, std::move(handle), fi);
 }
 
 void Filesystem::release(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* fi) {
   const std::unique_ptr<FileHandle> handle(&file_handle(fi));
+  const bool shared = handle->node.kind == NodeKind::kCurrent && holders_.fetch_sub(1) > 1;
+  // An emptying open made the kernel believe in a size of 0 until somebody asks, which those who have the disk mapped
+  // never do: their next access would be a SIGBUS.
+  if (handle->emptied && shared && !options_.writeback_cache) {
+    notices_.run([this] { page_cache_.refresh_attributes(); });
+  }
   if (handle->writer) writers_.leave();
   fuse_reply_err(req, 0);
 }

@@ -69,6 +69,13 @@ void PageCache::set_size(std::uint64_t size) {
   });
 }
 
+void PageCache::refresh_attributes() {
+  run_apart([this] {
+    struct stat st {};
+    (void)::lstat(current_state_.c_str(), &st);
+  });
+}
+
 bool PageCache::with_writers_held(mode_t mode, const std::function<void()>& job) {
   bool ran = false;
   (void)with_own_open(OwnOpen::kKeep, [&](int fd) {

@@ -36,6 +36,8 @@ class PageCache {
   // Makes the kernel take over `size` as the size of current-state, which its writeback cache would otherwise keep to
   // itself. The daemon recognises its own request, see is_own_thread().
   void set_size(std::uint64_t size);
+  // Makes the kernel ask for the attributes of current-state, where its writeback cache does not own them.
+  void refresh_attributes();
   // Runs `job` while no write(2) to current-state is under way and nothing that one wrote is held back by the kernel's
   // writeback cache. Does so through a change of mode to `mode` (the one it has): the kernel writes dirty pages first
   // and keeps the inode locked until the request is answered, in whose handler the job runs (run_held()). False,
