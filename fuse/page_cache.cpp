@@ -101,11 +101,6 @@ bool PageCache::run_held(pid_t thread) {
   return true;
 }
 
-void PageCache::forget_name(const std::string& path) {
-  // Looking the name up is what makes the kernel ask, hear that there is none, and forget.
-  run_apart([name = mount_point_ + "/" + path] { (void)!::access(name.c_str(), F_OK); });
-}
-
 PageCache::OwnOpen PageCache::note_open(pid_t thread) {
   if (thread == 0 || opener_ != thread) return OwnOpen::kNone;
   own_open_seen_ = own_open_kind_.load();

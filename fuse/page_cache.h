@@ -46,9 +46,6 @@ class PageCache {
   // To be called by the setattr handler for a change of mode by `thread`: runs the job if it is that of
   // with_writers_held(), else returns false.
   bool run_held(pid_t thread);
-  // Makes the kernel forget the name at `path` below the mount point, which is no longer there. Waits for the lock of
-  // the directory: only after the reply to any change in it, and never on the lane that serves such changes.
-  void forget_name(const std::string& path);
 
   // To be called by the open handler for an open of current-state by `thread` (0 = none): whether it is the daemon's
   // own, and what it is for.

@@ -275,6 +275,19 @@ TEST_F(LifecycleTest, ASignalSavesWhatTheKernelStillHeldAlsoWhileTheDiskIsOpen) 
   EXPECT_EQ(read_at(current(), 2 * kMiB, 8), "buffered");
 }
 
+// Nothing of the daemon's own may be left in the mount when an operation has returned.
+TEST_F(LifecycleTest, AnUnmountRightAfterAnOperationIsNotBusy) {
+  for (int i = 0; i < 40; ++i) {
+    mount();
+    if (i == 0) take("s1");
+    Fd(::open(current().c_str(), O_WRONLY | O_TRUNC)).reset();
+    go_to("s1");
+    const CommandResult result = run("fusermount3 -u " + mount_point_);
+    ASSERT_EQ(result.status, 0) << result.err;
+    wait_for_end();
+  }
+}
+
 TEST_F(LifecycleTest, ALazyUnmountServesTheLastHolder) {
   mount();
   Fd fd(::open(current().c_str(), O_RDWR));
