@@ -61,15 +61,8 @@ fuse_lowlevel_ops make_operations() {
   ops.listxattr = Adapter<&Filesystem::listxattr>::call;
   ops.setxattr = Adapter<&Filesystem::setxattr>::call;
   ops.removexattr = Adapter<&Filesystem::removexattr>::call;
-  // These two do not have the request as their only leading argument of a common shape.
-  ops.symlink = [](fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
-    static_cast<Filesystem*>(fuse_req_userdata(req))->symlink(req, target, parent, name);
-  };
-  ops.copy_file_range = [](fuse_req_t req, fuse_ino_t in, off_t offset_in, fuse_file_info* fi_in, fuse_ino_t out,
-                           off_t offset_out, fuse_file_info* fi_out, size_t length, int flags) {
-    static_cast<Filesystem*>(fuse_req_userdata(req))
-        ->copy_file_range(req, in, offset_in, fi_in, out, offset_out, fi_out, length, flags);
-  };
+  ops.symlink = Adapter<&Filesystem::symlink>::call;
+  ops.copy_file_range = Adapter<&Filesystem::copy_file_range>::call;
   return ops;
 }
 
@@ -87,11 +80,13 @@ void Filesystem::start(fuse_session* session, const std::string& mount_point) {
   page_cache_.attach(session, mount_point);
   changes_.start();
   notices_.start();
+  seeks_.start();
 }
 
 void Filesystem::stop() {
   changes_.stop();
   notices_.stop();
+  seeks_.stop();
 }
 
 void Filesystem::flush_kernel() {
@@ -119,6 +114,7 @@ void Filesystem::init(fuse_conn_info* connection) {
   set(FUSE_CAP_WRITEBACK_CACHE, options_.writeback_cache);
   // The kernel's own locks: they work between the processes of this host and never outlive their owner.
   set(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);
+  connection->max_read = options_.max_read;
   connection->max_write = 1U << 20;
   connection->max_background = 64;
   connection->congestion_threshold = 48;

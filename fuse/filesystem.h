@@ -4,13 +4,15 @@
 // ops_names.cpp (lookup, attributes, directories), ops_data.cpp (open files), ops_snapshot.cpp and ops_xattr.cpp.
 //
 // Threads: every method but start() and stop() may run on any number of libfuse's workers at once. Requests that must
-// talk back to the kernel go to two lanes (lane.h): `changes_` runs mkdir, goto and (without the writeback cache)
+// talk back to the kernel go to lanes (lane.h): `changes_` runs mkdir, goto and (without the writeback cache)
 // emptying opens, which may wait for requests that workers serve; `notices_` tells the kernel things that wait for
-// locks which the kernel holds during requests of the first lane. A job of `changes_` never waits for one of
-// `notices_`.
+// locks which the kernel holds during requests of the other lanes; `seeks_` runs lseek where it has to wait for what
+// the kernel still holds dirty, and with it the kernel's lock of current-state, which jobs of the other two may be
+// waiting for. A job of `changes_` never waits for one of `notices_`, and one of `seeks_` for neither.
 #ifndef FVDFS_FILESYSTEM_H_
 #define FVDFS_FILESYSTEM_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -29,7 +31,8 @@ namespace fvdfs {
 struct FilesystemOptions {
   bool allow_shrink = false;
   bool writeback_cache = false;
-  int image_fd = -1;  // any descriptor of the image (O_PATH will do), to ask what its file system has free
+  std::uint32_t max_read = 0;  // bytes of a read request; must be what the mount was made with
+  int image_fd = -1;           // any descriptor of the image (O_PATH will do), to ask what its file system has free
   Owner owner;
   timespec modified{};  // of the image, before the mount
   timespec created{};   // ditto
@@ -107,6 +110,7 @@ class Filesystem {
   void empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void flush_kernel_if_dirty();
+  void tell_size(int looks);  // in the background, so many times, a millisecond apart
   fvd::Result<fvd::SnapshotId> cut(const std::string& name);
   void go_to(fuse_req_t req, const std::string& name);
 
@@ -122,6 +126,9 @@ class Filesystem {
   PageCache page_cache_;
   Lane changes_;
   Lane notices_;
+  Lane seeks_;
+  std::atomic<std::uint32_t> holders_{0};  // open descriptors of current-state
+  std::atomic<bool> resizing_{false};      // a job that tells the kernel the size is waiting in notices_
   std::function<void()> ready_;
 };
 

@@ -20,6 +20,7 @@ struct FileHandle {
   Node node;
   bool writer = false;                         // counted in Writers
   bool direct = false;                         // its requests pass the kernel's page cache
+  bool emptied = false;                        // opened with O_TRUNC
   fvd::StateReader* state = nullptr;           // what is read; nullptr for the files of .fvd
   std::shared_ptr<fvd::StateReader> snapshot;  // owner of `state` for a disk.raw: keeps the snapshot from deletion
   // Content of a file of .fvd, as it was at open. Shared with its readers: once the caller has the reply it may close.

@@ -15,6 +15,7 @@
 #include "fuse/options.h"
 #include "fuse/session.h"
 #include "fvd/version.h"
+#include "io/standard_descriptors.h"
 
 namespace {
 
@@ -53,6 +54,7 @@ void give_memory_back() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (!fvd::occupy_standard_descriptors()) return 1;
   give_memory_back();
   std::string error;
   auto options = fvdfs::parse_options({argv + 1, argv + argc}, &error);

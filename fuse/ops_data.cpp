@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "fuse/errno_map.h"
@@ -42,12 +44,15 @@ bool misaligned(const fuse_file_info* fi, off_t offset, size_t size) {
 void Filesystem::reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi) {
   fi->fh = reinterpret_cast<std::uint64_t>(handle.get());
   const bool writer = handle->writer;
+  const bool current = handle->node.kind == NodeKind::kCurrent;
+  if (current) ++holders_;
   // An open that was interrupted is never released by the kernel.
   if ((handle->direct ? reply_direct_open(req, *fi) : fuse_reply_open(req, fi)) == 0) {
     (void)handle.release();
-  } else if (writer) {
-    writers_.leave();
+    return;
   }
+  if (current) --holders_;
+  if (writer) writers_.leave();
 }
 
 void Filesystem::open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
@@ -115,8 +120,8 @@ void Filesystem::open_current(fuse_req_t req, fuse_file_info* fi) {
     // Here and not on the lane: the kernel holds back the inode's lock and its dirty pages until this is answered, and
     // a job of the lane may be waiting for either.
     empty_current(req, std::move(handle), fi);
-    // The kernel now believes in a size of 0 and must be told.
-    notices_.run([this] { page_cache_.set_size(image_.virtual_size()); });
+    // The kernel now believes in a size of 0 and must be told. When it begins to is not certain, so look again.
+    tell_size(4);
     return;
   }
   // What others left dirty in the kernel goes first, so that it cannot land on the emptied disk.
@@ -136,11 +141,29 @@ void Filesystem::empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handl
     return;
   }
   fi->keep_cache = 0;
+  handle->emptied = true;
   reply_open(req, std::move(handle), fi);
+}
+
+void Filesystem::tell_size(int looks) {
+  if (resizing_.exchange(true)) return;
+  notices_.run([this, looks] {
+    for (int i = 0; i < looks; ++i) {
+      if (i != 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      resizing_ = false;
+      page_cache_.set_size(image_.virtual_size());
+    }
+  });
 }
 
 void Filesystem::release(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* fi) {
   const std::unique_ptr<FileHandle> handle(&file_handle(fi));
+  const bool shared = handle->node.kind == NodeKind::kCurrent && holders_.fetch_sub(1) > 1;
+  // An emptying open made the kernel believe in a size of 0 until somebody asks, which those who have the disk mapped
+  // never do: their next access would be a SIGBUS.
+  if (handle->emptied && shared && !options_.writeback_cache) {
+    notices_.run([this] { page_cache_.refresh_attributes(); });
+  }
   if (handle->writer) writers_.leave();
   fuse_reply_err(req, 0);
 }
@@ -178,8 +201,11 @@ void Filesystem::write(fuse_req_t req, fuse_ino_t inode, const char* data, size_
     fuse_reply_err(req, EINVAL);
     return;
   }
-  const auto count = image_.write(static_cast<std::uint64_t>(offset), {reinterpret_cast<const std::byte*>(data), size});
+  const auto start = static_cast<std::uint64_t>(offset);
+  const auto count = image_.write(start, {reinterpret_cast<const std::byte*>(data), size});
   attributes_.note_write();
+  // With the writeback cache the kernel grows the file in its own eyes before it asks, so it must be told.
+  if (fi->writepage != 0 && start + size > image_.virtual_size()) tell_size(1);
   if (!count) {
     fuse_reply_err(req, fail(count.status(), "write"));
     return;
@@ -255,13 +281,23 @@ void Filesystem::lseek(fuse_req_t req, fuse_ino_t /*inode*/, off_t offset, int w
     fuse_reply_err(req, EINVAL);
     return;
   }
-  const auto start = static_cast<std::uint64_t>(offset);
-  const auto found = whence == SEEK_DATA ? state->seek_data(start) : state->seek_hole(start);
-  if (!found) {
-    fuse_reply_err(req, found.code() == fvd::Code::kNotFound ? ENXIO : fail(found.status(), "lseek"));
+  const auto answer = [this, req, state, start = static_cast<std::uint64_t>(offset), whence] {
+    const auto found = whence == SEEK_DATA ? state->seek_data(start) : state->seek_hole(start);
+    if (!found) {
+      fuse_reply_err(req, found.code() == fvd::Code::kNotFound ? ENXIO : fail(found.status(), "lseek"));
+      return;
+    }
+    fuse_reply_lseek(req, static_cast<off_t>(*found));
+  };
+  if (state != &image_ || !writers_.may_be_dirty()) {
+    answer();
     return;
   }
-  fuse_reply_lseek(req, static_cast<off_t>(*found));
+  // What the kernel still holds dirty is data too: a copy would else have holes in its place.
+  seeks_.run([this, answer] {
+    flush_kernel_if_dirty();
+    answer();
+  });
 }
 
 void Filesystem::copy_file_range(fuse_req_t req, fuse_ino_t in, off_t offset_in, fuse_file_info* /*fi_in*/,

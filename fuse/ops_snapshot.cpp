@@ -149,10 +149,9 @@ void Filesystem::go_to(fuse_req_t req, const std::string& name) {
       attributes_.note_write();
       spdlog::info("went to snapshot {}", name);
     }
+    // To the kernel the snapshot's directory is called current-state now, until somebody looks either name up: no name
+    // of a snapshot is cached (reply_entry()). Looking it up from here would keep an unmount that follows busy.
     fuse_reply_err(req, 0);
-    // To the kernel the snapshot's directory is called current-state now. Telling it otherwise needs the directory's
-    // lock, which the renaming process holds until it has the reply.
-    notices_.run([this] { page_cache_.forget_name(std::string("snapshots/") + kCurrentName); });
   });
 }
 

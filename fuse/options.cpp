@@ -18,9 +18,9 @@ constexpr std::array<std::string_view, 16> kPassedOn{
     "sync", "async",  "dirsync", "nodiratime", "norelatime", "nostrictatime", "auto_unmount", "allow_root"};
 constexpr std::array<std::string_view, 4> kPassedOnWithValue{"context=", "fscontext=", "defcontext=", "rootcontext="};
 // For mount(8) and systemd, which do not always take them out; and what is the kernel's default anyway.
-constexpr std::array<std::string_view, 15> kIgnored{"auto",     "noauto",   "user",        "nouser",   "users",
-                                                    "owner",    "group",    "_netdev",     "nofail",   "defaults",
-                                                    "relatime", "diratime", "strictatime", "lazytime", "nolazytime"};
+constexpr std::array<std::string_view, 16> kIgnored{
+    "auto",   "noauto",   "user",     "nouser",   "users",       "owner",    "group",      "_netdev",
+    "nofail", "defaults", "relatime", "diratime", "strictatime", "lazytime", "nolazytime", "nonempty"};
 
 constexpr std::array<std::string_view, 7> kLogLevels{"trace", "debug", "info", "warning", "error", "critical", "off"};
 
@@ -102,6 +102,15 @@ bool apply_mount_option(const std::string& text, Options* options, std::string* 
     mode_t mask = 0;
     if (!parse_number(value, 8, &mask) || mask > 0777) return bad_value();
     options->umask = mask;
+    return true;
+  }
+  if (has_value && name == "max_read") {
+    if (!parse_number(value, 10, &options->max_read) || options->max_read < 4096) return bad_value();
+    return true;
+  }
+  if (has_value && (name == "fsname" || name == "subtype")) {
+    if (value.empty()) return bad_value();
+    (name == "fsname" ? options->fsname : options->subtype) = value;
     return true;
   }
   if (has_value && name == "log_level") return set_log_level(value, options, error);
@@ -212,6 +221,8 @@ std::string help_text() {
           "  shrink                 let truncate make the disk smaller\n"
           "  writeback_cache        let the kernel hold back small writes: faster, but lost if the daemon is killed\n"
           "  force_share            with ro: open the image although another process writes it\n"
+          "  fsname=, subtype=      what /proc/mounts shows as source and type; default: the image, and fvdfs\n"
+          "  max_read=N             largest read request of the kernel in bytes, at least 4096\n"
           "  auto_unmount           unmount also when the daemon is killed\n"
           "  log_level=, log_file=, pidfile=   as the options of the same name, for fstab\n"
           "  suid, nosuid, dev, nodev, exec, noexec, atime, noatime, nodiratime, norelatime, nostrictatime,\n"

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,9 @@ struct Options {
   std::optional<uid_t> uid;
   std::optional<gid_t> gid;
   std::optional<mode_t> umask;
+  std::uint32_t max_read = 0;  // bytes; 0 = the kernel's own
+  std::string fsname;          // in /proc/mounts; "" = the image
+  std::string subtype = "fvdfs";
   std::string log_level;  // "" = the default: info in the foreground, warning in the background
   std::string log_file;
   std::string pid_file;

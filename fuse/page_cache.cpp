@@ -62,10 +62,19 @@ void PageCache::drop() {
 void PageCache::set_size(std::uint64_t size) {
   // Nothing hangs on the outcome: when the path does not lead to this mount, nobody can reach it by path either.
   (void)with_own_open(OwnOpen::kKeep, [this, size](int fd) {
+    struct stat st {};
+    if (::fstat(fd, &st) == 0 && static_cast<std::uint64_t>(st.st_size) == size) return;
     const std::string path = "/proc/thread-self/fd/" + std::to_string(fd);
     sizing_ = ::gettid();
     (void)!::truncate(path.c_str(), static_cast<off_t>(size));
     sizing_ = 0;
+  });
+}
+
+void PageCache::refresh_attributes() {
+  run_apart([this] {
+    struct stat st {};
+    (void)::lstat(current_state_.c_str(), &st);
   });
 }
 
@@ -92,11 +101,6 @@ bool PageCache::run_held(pid_t thread) {
   (*held_job_)();
   held_job_ = nullptr;
   return true;
-}
-
-void PageCache::forget_name(const std::string& path) {
-  // Looking the name up is what makes the kernel ask, hear that there is none, and forget.
-  run_apart([name = mount_point_ + "/" + path] { (void)!::access(name.c_str(), F_OK); });
 }
 
 PageCache::OwnOpen PageCache::note_open(pid_t thread) {

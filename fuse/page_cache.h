@@ -34,8 +34,10 @@ class PageCache {
   // Writes dirty pages of current-state and drops all of them.
   void drop();
   // Makes the kernel take over `size` as the size of current-state, which its writeback cache would otherwise keep to
-  // itself. The daemon recognises its own request, see is_own_thread().
+  // itself. The daemon recognises its own request, see is_sizing().
   void set_size(std::uint64_t size);
+  // Makes the kernel ask for the attributes of current-state, where its writeback cache does not own them.
+  void refresh_attributes();
   // Runs `job` while no write(2) to current-state is under way and nothing that one wrote is held back by the kernel's
   // writeback cache. Does so through a change of mode to `mode` (the one it has): the kernel writes dirty pages first
   // and keeps the inode locked until the request is answered, in whose handler the job runs (run_held()). False,
@@ -44,9 +46,6 @@ class PageCache {
   // To be called by the setattr handler for a change of mode by `thread`: runs the job if it is that of
   // with_writers_held(), else returns false.
   bool run_held(pid_t thread);
-  // Makes the kernel forget the name at `path` below the mount point, which is no longer there. Waits for the lock of
-  // the directory: only after the reply to any change in it, and never on the lane that serves such changes.
-  void forget_name(const std::string& path);
 
   // To be called by the open handler for an open of current-state by `thread` (0 = none): whether it is the daemon's
   // own, and what it is for.

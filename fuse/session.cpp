@@ -51,6 +51,7 @@ FilesystemOptions filesystem_options(const Options& options, int image_fd) {
   FilesystemOptions fs;
   fs.allow_shrink = options.shrink;
   fs.writeback_cache = options.writeback_cache;
+  fs.max_read = options.max_read;
   fs.image_fd = image_fd;
   fs.owner.uid = options.uid.value_or(::getuid());
   fs.owner.gid = options.gid.value_or(::getgid());
@@ -79,11 +80,17 @@ using Arguments = std::unique_ptr<fuse_args, FreeArguments>;
 
 Arguments session_arguments(const Options& options) {
   Arguments arguments(new fuse_args FUSE_ARGS_INIT(0, nullptr));
-  std::string list = "subtype=fvdfs,fsname=";
-  for (const char c : options.image) {
-    if (c == ',' || c == '\\') list += '\\';
-    list += c;
-  }
+  std::string list;
+  const auto add = [&list](const char* name, const std::string& value) {
+    list += name;
+    for (const char c : value) {
+      if (c == ',' || c == '\\') list += '\\';
+      list += c;
+    }
+  };
+  add("subtype=", options.subtype);
+  add(",fsname=", options.fsname.empty() ? options.image : options.fsname);
+  if (options.max_read != 0) add(",max_read=", std::to_string(options.max_read));
   list += options.read_only ? ",ro" : ",rw";
   if (options.allow_other) list += ",allow_other";
   if (options.allow_other || options.default_permissions) list += ",default_permissions";
@@ -148,7 +155,12 @@ int run_session(const Options& options, Daemon& daemon) {
     spdlog::error("{} is read-only from now on: {}; unmount and mount it again", options.image, why.message());
   };
   auto opened = fvd::Image::open(options.image, open_options);
-  if (!opened) return fail(opened.status().message());
+  if (!opened) {
+    const int error = opened.status().system_error();
+    const bool only_readable =
+        !options.read_only && (error == EROFS || error == EACCES) && ::access(options.image.c_str(), R_OK) == 0;
+    return fail(opened.status().message() + (only_readable ? "; it can be mounted read-only, with -r" : ""));
+  }
   const std::unique_ptr<fvd::Image> image = std::move(*opened);
   const Descriptor image_fd(::open(options.image.c_str(), O_PATH | O_CLOEXEC));
 
@@ -181,7 +193,8 @@ int run_session(const Options& options, Daemon& daemon) {
     // Closes the connection first, so that nothing that the lanes wait for can hang.
     fuse_session_unmount(session.get());
     filesystem.stop();
-    // A worker that is just taking a request when the kernel closes the connection hears of an abort: an end like others.
+    // A worker that is just taking a request when the kernel closes the connection hears of an abort: an end like
+    // others.
     if (result < 0 && result != -ECONNABORTED && start_error.empty()) {
       spdlog::error("the FUSE session ended with an error: {}", std::generic_category().message(-result));
       status = 1;

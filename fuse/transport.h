@@ -17,8 +17,8 @@ namespace fvdfs {
 // REQUIRES a mounted session whose loop does not run yet. False when libfuse refuses, which leaves its own transport.
 bool install_transport(fuse_session* session);
 
-// Whether files may be opened past the page cache (FOPEN_DIRECT_IO) beside others that use it: the kernel must drop cached
-// pages after such a write, not only before, and let such files be mapped. Known once the kernel has said hello.
+// Whether files may be opened past the page cache (FOPEN_DIRECT_IO) beside others that use it: the kernel must drop
+// cached pages after such a write, not only before, and let such files be mapped. Known once the kernel has said hello.
 bool can_pass_the_page_cache();
 
 }  // namespace fvdfs

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -131,6 +132,23 @@ TEST_F(DataTest, DirectWritersAndCachedReadersAgree) {
   ::munmap(map, 65536);
 }
 
+// There the kernel takes a write past the end without asking, and grows the file in its own eyes.
+TEST_F(DataTest, ADiskDoesNotGrowByWritingIntoTheWritebackCache) {
+  mount("-o writeback_cache");
+  const off_t size = 16 * kMiB;
+  {
+    const Fd fd(::open(current().c_str(), O_WRONLY));
+    ASSERT_EQ(::pwrite(fd.get(), "past the end", 12, size + 5000), 12);
+    EXPECT_ERRNO(ENOSPC, ::fsync(fd.get()));
+    const auto back_to_size = [&] { return stat_of(current()).st_size == size; };
+    for (int i = 0; i < 1000 && !back_to_size(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(stat_of(current()).st_size, size);
+    EXPECT_EQ(::pwrite(fd.get(), "inside", 6, 0), 6);
+    EXPECT_OK(::fsync(fd.get()));
+  }
+  EXPECT_EQ(read_at(current(), size - 5, 100), std::string(5, '\0'));
+}
+
 TEST_F(DataTest, DirectRequestsMustBeAlignedTo512) {
   mount();
   take("s1");
@@ -214,6 +232,30 @@ TEST_F(DataTest, EmptyingForgetsWhatAMappingLeftDirty) {
   ASSERT_EQ(run(": > " + current()).status, 0);
   ::munmap(map, kMiB);
   EXPECT_TRUE(all_zero(current()));
+}
+
+// The kernel takes the file for empty when it is opened so, and tells whoever has it mapped with a SIGBUS.
+TEST_F(DataTest, EmptyingLeavesMappingsOfOthersUsable) {
+  mount();
+  Fd fd(::open(current().c_str(), O_RDWR));
+  auto* memory = static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 4 * kMiB));
+  ASSERT_NE(memory, MAP_FAILED);
+  memory[0] = 'x';
+  Fd(::open(current().c_str(), O_WRONLY | O_TRUNC)).reset();
+  // write(2) from the mapping fails where an access would end the test. The close is told asynchronously.
+  int ends[2];
+  ASSERT_OK(::pipe(ends));
+  char byte = 'y';
+  int error = EFAULT;
+  for (int i = 0; i < 1000 && error != 0; ++i) {
+    error = failure_of([&] { return ::write(ends[1], memory, 1); });
+    if (error != 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(error == 0 ? ::read(ends[0], &byte, 1) : 0, 1);
+  EXPECT_EQ(byte, '\0');
+  ::close(ends[0]);
+  ::close(ends[1]);
+  ::munmap(memory, 4096);
 }
 
 TEST_F(DataTest, TruncateGrowsAndShrinksOnlyWithLeave) {
@@ -301,6 +343,30 @@ TEST_F(DataTest, SeeksDataAndHoles) {
   const Fd empty(::open(current().c_str(), O_RDONLY));
   EXPECT_ERRNO(ENXIO, ::lseek(empty.get(), 0, SEEK_DATA));
   EXPECT_EQ(::lseek(empty.get(), 0, SEEK_HOLE), 0);
+}
+
+// What was stored through a mapping, or lies in the writeback cache, is data although the daemon has not seen it yet.
+TEST_F(DataTest, SeeksFindWhatTheKernelStillHolds) {
+  for (const char* options : {"", "-o writeback_cache"}) {
+    mount(options);
+    Fd fd(::open(current().c_str(), O_RDWR));
+    ASSERT_OK(::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 16 * kMiB));
+    auto* memory = static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 4 * kMiB));
+    ASSERT_NE(memory, MAP_FAILED);
+    memory[0] = 'm';
+    ASSERT_EQ(::pwrite(fd.get(), "w", 1, 8 * kMiB), 1);
+    Fd reader(::open(current().c_str(), O_RDONLY));
+    EXPECT_EQ(::lseek(reader.get(), 0, SEEK_DATA), static_cast<off_t>(4 * kMiB)) << options;
+    EXPECT_EQ(::lseek(reader.get(), 5 * kMiB, SEEK_DATA), static_cast<off_t>(8 * kMiB)) << options;
+    memory[0] = 'n';
+    ASSERT_EQ(::pwrite(fd.get(), "w", 1, 12 * kMiB), 1);
+    const std::string copy = directory_ + "/copy.raw";
+    EXPECT_EQ(run("cp " + current() + " " + copy + " && cmp " + current() + " " + copy).status, 0) << options;
+    ::munmap(memory, 4096);
+    fd.reset();
+    reader.reset();
+    unmount();
+  }
 }
 
 TEST_F(DataTest, CopiesStaySparseAndDuTellsWhatIsAllocated) {

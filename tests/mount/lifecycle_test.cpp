@@ -116,16 +116,18 @@ TEST_F(LifecycleTest, HelpManPageAndParserAgree) {
   const std::size_t start = man.find(".SH OPTIONS");
   for (const std::string& option : words(man.substr(start, man.find(".SH USING") - start)))
     EXPECT_THAT(help.out, HasSubstr(option));
-  for (const char* option : {"ro",          "rw",
-                             "allow_other", "allow_root",
-                             "uid=",        "gid=",
-                             "umask=",      "default_permissions",
-                             "shrink",      "writeback_cache",
-                             "force_share", "auto_unmount",
-                             "log_level=",  "log_file=",
-                             "pidfile=",    "nosuid",
-                             "noexec",      "noatime",
-                             "dirsync",     "context="}) {
+  for (const char* option : {"ro",           "rw",
+                             "allow_other",  "allow_root",
+                             "uid=",         "gid=",
+                             "umask=",       "default_permissions",
+                             "shrink",       "writeback_cache",
+                             "fsname=",      "subtype=",
+                             "max_read=",    "force_share",
+                             "auto_unmount", "log_level=",
+                             "log_file=",    "pidfile=",
+                             "nosuid",       "noexec",
+                             "noatime",      "dirsync",
+                             "context="}) {
     EXPECT_THAT(help.out, HasSubstr(option));
     EXPECT_THAT(man, HasSubstr(option));
   }
@@ -273,6 +275,19 @@ TEST_F(LifecycleTest, ASignalSavesWhatTheKernelStillHeldAlsoWhileTheDiskIsOpen) 
   EXPECT_EQ(read_at(current(), 2 * kMiB, 8), "buffered");
 }
 
+// Nothing of the daemon's own may be left in the mount when an operation has returned.
+TEST_F(LifecycleTest, AnUnmountRightAfterAnOperationIsNotBusy) {
+  for (int i = 0; i < 40; ++i) {
+    mount();
+    if (i == 0) take("s1");
+    Fd(::open(current().c_str(), O_WRONLY | O_TRUNC)).reset();
+    go_to("s1");
+    const CommandResult result = run("fusermount3 -u " + mount_point_);
+    ASSERT_EQ(result.status, 0) << result.err;
+    wait_for_end();
+  }
+}
+
 TEST_F(LifecycleTest, ALazyUnmountServesTheLastHolder) {
   mount();
   Fd fd(::open(current().c_str(), O_RDWR));
@@ -336,6 +351,27 @@ TEST_F(LifecycleTest, RelativePathsAndStrangeNamesWork) {
   EXPECT_EQ(result.err, "");
 }
 
+// What a program prints must not go into the image that took the place of a closed descriptor.
+TEST_F(LifecycleTest, ClosedStandardDescriptorsNeverBecomeTheImage) {
+  const std::string tool = fvd_binary();
+  ASSERT_EQ(run(tool + " snapshot create " + image_ + " s1").status, 0);
+  const std::string before = read_all(image_);
+  EXPECT_EQ(run(tool + " snapshot create " + image_ + " s1 2>&-").status, 1);
+  EXPECT_EQ(run(tool + " check --repair " + image_ + " >&-").status, 1);
+  EXPECT_TRUE(read_all(image_) == before);
+
+  ASSERT_EQ(run(fvdfs_binary() + " --pidfile " + pid_file_ + " --log-level info --log-file " + log_ + " " + image_ +
+                " " + mount_point_ + " <&- >&- 2>&-")
+                .status,
+            0);
+  read_pid_file();
+  write_at(current(), 0, "closed");
+  take("s2");
+  unmount();
+  expect_clean();
+  expect_sound();
+}
+
 TEST_F(LifecycleTest, OwnerAndPermissionsFollowTheImageOrTheOptions) {
   ASSERT_OK(::chmod(image_.c_str(), 0640));
   mount();
@@ -373,7 +409,32 @@ TEST_F(LifecycleTest, WorksAsAMountHelper) {
   expect_clean();
 }
 
-// An ordinary user without any privilege mounts, takes a snapshot, goes back and unmounts.
+TEST_F(LifecycleTest, AnImageThatCanOnlyBeReadIsMountedReadOnlyAndSaysSo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount a read-only directory";
+  const std::string frozen = directory_ + "/frozen";
+  ASSERT_OK(::mkdir(frozen.c_str(), 0755));
+  ASSERT_EQ(run("mount --bind " + directory_ + " " + frozen + " && mount -o remount,bind,ro " + frozen).status, 0);
+  extra_mounts_.push_back(frozen);
+  const CommandResult refused = run(fvdfs_binary() + " " + frozen + "/disk.fvd " + mount_point_);
+  expect_one_line(refused, 1);
+  EXPECT_THAT(refused.err, HasSubstr("with -r"));
+  image_ = frozen + "/disk.fvd";
+  mount("-r");
+  EXPECT_EQ(read_at(current(), 0, 3), std::string(3, '\0'));
+}
+
+TEST_F(LifecycleTest, TakesTheOptionsThatFuseFileSystemsHaveInCommon) {
+  mount("-o 'fsname=my\\,disk,subtype=mine,max_read=8192,nonempty'");
+  EXPECT_THAT(mount_line(), StartsWith("my,disk " + mount_point_ + " fuse.mine rw,"));
+  EXPECT_THAT(mount_line(), HasSubstr("max_read=8192"));
+  write_at(current(), 0, std::string(kMiB, 'r'));
+  EXPECT_EQ(read_at(current(), 0, kMiB), std::string(kMiB, 'r'));
+  for (const char* bad : {"fsname=", "subtype=", "max_read=", "max_read=100", "max_read=x", "fsname"}) {
+    std::string error;
+    EXPECT_FALSE(fvdfs::parse_options({"SRC", "DIR", "-o", bad}, &error)) << bad;
+  }
+}
+
 // The command as root, in a mount namespace of its own where everybody may open /dev/fuse, as udev sees to elsewhere.
 std::string with_open_fuse_device(const std::string& directory, const std::string& command) {
   struct stat st {};
@@ -383,6 +444,7 @@ std::string with_open_fuse_device(const std::string& directory, const std::strin
          " /dev/fuse && exec \"$@\"' sh " + command;
 }
 
+// An ordinary user without any privilege mounts, takes a snapshot, goes back and unmounts.
 TEST_F(LifecycleTest, AnOrdinaryUserNeedsNoPrivilege) {
   if (::geteuid() != 0) GTEST_SKIP() << "the whole suite runs unprivileged";
   const std::string user = "fvdtest" + std::to_string(::getpid());
