@@ -29,8 +29,13 @@ done
 for page in "$source_dir"/docs/man/*.1; do
   cmp "$page" "$prefix/share/man/man1/${page##*/}" || fail "man page ${page##*/}"
 done
-[[ -z "$(find "$prefix" -mindepth 1 -maxdepth 1 ! -name bin ! -name lib ! -name include ! -name share)" ]] ||
-  fail "more than bin, lib, include and share in the prefix"
+for file in share/bash-completion/completions/{fvd,fvdfs} share/zsh/site-functions/_fvd \
+  share/fish/vendor_completions.d/{fvd,fvdfs}.fish lib/systemd/system/fvdfs@.service sbin/mount.fvdfs; do
+  [[ -s "$prefix/$file" ]] || fail "no $file"
+done
+[[ -s "$prefix/share/man/man5/fvd-format.5" && -s "$prefix/share/doc/fvdfs/format.md" ]] || fail "no page of the format"
+[[ -z "$(find "$prefix" -mindepth 1 -maxdepth 1 ! -name bin ! -name sbin ! -name lib ! -name include ! -name share)" ]] ||
+  fail "more than bin, sbin, lib, include and share in the prefix"
 
 # A library built with sanitizers needs them in the program too.
 sanitize=$(cache_value FVD_SANITIZE)
