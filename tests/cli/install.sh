@@ -43,10 +43,21 @@ cmake -S "$source_dir/examples/library" -B "$work/build" -DCMAKE_PREFIX_PATH="$p
   -DCMAKE_CXX_COMPILER="$(cache_value CMAKE_CXX_COMPILER)" -DCMAKE_CXX_FLAGS="${sanitize:+-fsanitize=$sanitize}" \
   >"$work/log" 2>&1 || { cat "$work/log" && fail "the example does not configure"; }
 cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log" && fail "the example does not build"; }
-"$work/build/rewind" "$work/disk.fvd" | tee "$work/said"
-diff "$work/said" - <<'TEXT' || fail "the example printed something else"
+# And without CMake, where the compiler finds the shared library first.
+"$(cache_value CMAKE_CXX_COMPILER)" -std=c++20 ${sanitize:+"-fsanitize=$sanitize"} "$source_dir/examples/library/rewind.cpp" \
+  -I "$prefix/include" -L "$prefix/lib" -lfvd -Wl,-rpath,"$prefix/lib" -o "$work/build/shared" ||
+  fail "the example does not build with the shared library"
+readelf -d "$work/build/shared" | grep -q 'NEEDED.*libfvd.so.0' || fail "libfvd.so.0 is not used"
+unexpected=$(nm -DC --defined-only --format=posix "$prefix/lib/libfvd.so" |
+  grep -vE '(^|for )fvd::(Image|StateReader|Status|code_name)\b|^__(asan|ubsan|odr_asan|tsan)' || true)
+[[ -z "$unexpected" ]] || fail "the shared library offers more than the headers: $unexpected"
+for program in shared rewind; do
+  rm -f "$work/disk.fvd"
+  "$work/build/$program" "$work/disk.fvd" | tee "$work/said"
+  diff "$work/said" - <<'TEXT' || fail "the example printed something else"
 current-state reads: second
 snapshot before reads: first
 current-state after goto reads: first
 TEXT
+done
 "$prefix/bin/fvd" check "$work/disk.fvd" || fail "the example's image is not consistent"
