@@ -44,7 +44,7 @@ class Completion {
       if (word.find(' ') == std::string_view::npos) offer(word, command->summary);
     }
     if (group.empty()) {
-      offer(kGroup.substr(0, kGroup.size() - 1), "list, create, delete, goto, rename: the snapshot operations");
+      offer(kGroup.substr(0, kGroup.size() - 1), "the snapshot operations");
       if (typed_.starts_with('-')) offer("--version", "print the version");
     }
     if (typed_.starts_with('-')) offer("--help", "print this help");
@@ -69,10 +69,15 @@ class Completion {
         waiting = taking_value(options, word);
       }
     }
-    if (waiting != nullptr) return offer_values(command, waiting->semantic()->name(), operands);
-    if (!options_over && typed_.starts_with('-')) return offer_options(options);
     const std::vector<std::string> places = places_of(command);
-    if (operands.size() < places.size()) offer_values(command, places[operands.size()], operands);
+    if (waiting != nullptr) {
+      const std::string place = waiting->semantic()->name();
+      if (place == "NAME") return;  // one that will be given
+      return offer_values(command, place, operands, true);
+    }
+    if (!options_over && typed_.starts_with('-')) return offer_options(options);
+    if (operands.size() >= places.size()) return;
+    offer_values(command, places[operands.size()], operands, places[0] == "IMAGE");
   }
 
   void offer_options(const po::options_description& options) {
@@ -95,7 +100,7 @@ class Completion {
     return nullptr;
   }
 
-  // The operands of a synopsis: "[-d TEXT] IMAGE [NAME]" has IMAGE and NAME.
+  // The operands of a synopsis: "[-d TEXT] {--size N | IMAGE [NAME]}" has IMAGE and NAME.
   static std::vector<std::string> places_of(const Command& command) {
     std::string text(command.synopsis);
     // From the innermost out, brackets that hold options go.
@@ -103,6 +108,10 @@ class Completion {
       const std::size_t open = text.rfind('[', close);
       if (open == std::string::npos || text[open + 1] != '-') continue;
       text.replace(open, close - open + 1, close - open + 1, ' ');
+    }
+    for (std::size_t option = text.find("--"); option != std::string::npos; option = text.find("--", option)) {
+      const std::size_t value = text.find(' ', option);
+      text.erase(option, value == std::string::npos ? value : text.find_first_of(" }", value + 1) - option);
     }
     std::vector<std::string> places;
     std::string place;
@@ -117,8 +126,10 @@ class Completion {
     return places;
   }
 
-  // `place` is the word by which the help calls what is to come.
-  void offer_values(const Command& command, std::string_view place, const std::vector<std::string>& operands) {
+  // `place` is the word by which the help calls what is to come: where it is none of the usual ones, a state of the
+  // image that is the first operand, or, without `states`, a file.
+  void offer_values(const Command& command, std::string_view place, const std::vector<std::string>& operands,
+                    bool states) {
     const bool makes_snapshot = command.name == kSnapshotCreate.name && place == "NAME";
     if (place == "SIZE" || place == "N" || place == "TEXT" || place.starts_with("NEW-") || makes_snapshot) return;
     if (place == "IMAGE") {
@@ -126,9 +137,9 @@ class Completion {
     } else if (place == "FORMAT") {
       offer("raw");
       if (command.name != kCreate.name) offer("fvd");  // a base image is raw
-    } else if (place == "BASE" || place == "SRC" || place == "DST" || place == "FILE" || operands.empty()) {
+    } else if (place == "BASE" || place == "SRC" || place == "DST" || place == "FILE" || !states) {
       out_ << ":files\n";
-    } else {
+    } else if (!operands.empty()) {
       offer_snapshots(operands[0], place != "NAME");
     }
   }

@@ -48,8 +48,14 @@ cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log" && fail "the 
   -I "$prefix/include" -L "$prefix/lib" -lfvd -Wl,-rpath,"$prefix/lib" -o "$work/build/shared" ||
   fail "the example does not build with the shared library"
 readelf -d "$work/build/shared" | grep -q 'NEEDED.*libfvd.so.0' || fail "libfvd.so.0 is not used"
+# It offers the classes and functions of the headers, and nothing else.
+offered=$(sed -nE 's/^class (\[\[nodiscard\]\] )?([A-Za-z]+)( : .*)? \{$/\2/p; s/^[A-Za-z][^(=]* \*?([a-z_]+)\(.*/\1/p' \
+  "$source_dir"/include/fvd/*.h | grep -v '^Result$' | sort -u)
+for name in $offered; do
+  grep -q "fvd::$name\(::\)\?\*;" "$source_dir/src/libfvd.map" || fail "$name of a public header is not in libfvd.map"
+done
 unexpected=$(nm -DC --defined-only --format=posix "$prefix/lib/libfvd.so" |
-  grep -vE '(^|for )fvd::(Image|StateReader|Status|code_name)\b|^__(asan|ubsan|odr_asan|tsan)' || true)
+  grep -vE "(^|for )fvd::($(paste -s -d '|' <<<"$offered"))\\b|^__(asan|ubsan|odr_asan|tsan)" || true)
 [[ -z "$unexpected" ]] || fail "the shared library offers more than the headers: $unexpected"
 for program in shared rewind; do
   rm -f "$work/disk.fvd"
