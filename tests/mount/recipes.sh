@@ -68,6 +68,56 @@ says "$(word "$snapshots/golden/disk.raw")" golden
 unmount_others
 setfattr -x user.fvd.hold "$snapshots/golden"
 
+step "backup"
+if ! "$FVD_BINARY" receive --help >/dev/null 2>&1; then
+  echo "this fvd has no send and receive: not tried"
+else
+  mkdir "$work/remote" "$work/remote-mount" "$work/ssh"
+  ln -s "$FVD_BINARY" "$work/ssh/fvd"
+  # A stand-in for ssh: another directory for another machine. With a file "cut" the line breaks while a stream is sent.
+  cat >"$work/ssh/ssh" <<SCRIPT
+#!/bin/sh
+[ "\$1" = host ] || exit 255
+shift
+cd "$work/remote" || exit 255
+case "\$*" in
+  *receive*) if [ -e "$work/cut" ]; then head -c 100000; else cat; fi | tee "$work/stream" | sh -c "\$*" ;;
+  *) exec sh -c "\$*" </dev/null ;;
+esac
+SCRIPT
+  chmod 755 "$work/ssh/ssh"
+  backup() { PATH=$work/ssh:$PATH "$examples/backup.sh" "$mountpoint" host "dir with space.fvd"; }
+  last() { ls "$snapshots" | grep '^backup-'; }
+  same_there() { # same_there NAME...: IMAGE over there has these snapshots, and the last is as here.
+    says "$("$FVD_BINARY" snapshot list --json "$work/remote/dir with space.fvd" | grep -o 'backup-[^"]*' | sort -u | paste -s)" \
+      "$(printf '%s\n' "$@" | paste -s)"
+    "$FVDFS_BINARY" -r --pidfile "$work/remote-mount.pid" "$work/remote/dir with space.fvd" "$work/remote-mount"
+    other_mounts=("$work/remote-mount")
+    cmp "$work/remote-mount/snapshots/${!#}/disk.raw" "$snapshots/${!#}/disk.raw" || fail "the backup differs"
+    unmount_others
+  }
+  head -c 12M /dev/urandom | dd of="$current" oflag=seek_bytes seek=1M conv=notrunc status=none
+  backup
+  first=$(last)
+  same_there "$first"
+  (($(stat -c %s "$work/stream") > 12000000)) || fail "the first backup is too small"
+  put changed
+  sleep 1 # the names have seconds
+  touch "$work/cut"
+  head -c 1M /dev/urandom | dd of="$current" oflag=seek_bytes seek=3M conv=notrunc status=none
+  ! backup 2>/dev/null || fail "a backup that breaks off succeeds"
+  same_there "$first"
+  rm "$work/cut"
+  sleep 1
+  backup
+  second=$(last)
+  says "$(wc -l <<<"$second")" 1
+  same_there "$first" "$second"
+  (($(stat -c %s "$work/stream") < 2000000)) || fail "the second backup is not incremental"
+  rmdir "$snapshots/$second"
+  put precious
+fi
+
 step "bisect"
 mkdir "$snapshots/v0"
 for ((i = 1; i <= 9; i++)); do
