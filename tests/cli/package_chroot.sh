@@ -53,7 +53,10 @@ for package in "$root"/packages/*.deb; do
   logged inside apt-get satisfy -y --no-install-recommends "$depends"
 done
 logged inside apt-get clean
-files() { (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./var/cache -o -path ./tmp \) -prune -o -print | sort); }
+files() { # All but what dpkg and apt themselves keep.
+  (cd "$root" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./var/cache -o -path ./tmp \) -prune \
+    -o -print | sort)
+}
 files >"$work/before"
 
 logged inside sh -c 'dpkg -i /packages/*.deb'

@@ -13,7 +13,7 @@ blocks() {
   rm -rf "$work/blocks"
   mkdir "$work/blocks"
   awk -v language="$2" -v out="$work/blocks/$2." '
-    /^```/ { inside = !inside && $0 == "```" language; if (inside) file = out sprintf("%02d", ++n); else other = !other; next }
+    /^```/ { inside = !inside && $0 == "```" language; if (inside) file = out sprintf("%02d", ++n); next }
     inside { print >file }' "$1"
   [[ -e "$work/blocks/$2.01" ]] || fail "no $2 in ${1##*/}"
 }
@@ -50,7 +50,7 @@ mountpoint=$work/there/vm # for cleaning up
 
 blocks "$top/docs/hypervisors.md" sh
 for block in "$work/blocks"/*; do
-  bash -euo pipefail "$block" >"$work/said" 2>&1 || { cat "$block" "$work/said" && fail "${block##*/} of docs/hypervisors.md"; }
+  bash -euo pipefail "$block" >"$work/said" 2>&1 || { cat "$block" "$work/said" && fail "${block##*/} fails"; }
   if [[ -e "$pidfile" ]]; then daemon=$(<"$pidfile"); fi
   (($(grep -c '^machine' "$work/said") <= $(grep -c 'virtio-backend' "$work/said"))) ||
     { cat "$work/said" && fail "a machine does not have its disk"; }

@@ -32,8 +32,9 @@ put golden
 mkdir "$snapshots/golden"
 put precious
 # shellcheck disable=SC2016 # DISK is for the command
-"$examples/throw-away.sh" "$mountpoint" golden bash -c 'head -c 6 "$DISK"; printf thrown | dd of="$DISK" conv=notrunc status=none' \
-  >"$work/said"
+"$examples/throw-away.sh" "$mountpoint" golden bash -c '
+  head -c 6 "$DISK"
+  printf thrown | dd of="$DISK" conv=notrunc status=none' >"$work/said"
 says "$(<"$work/said")" golden
 says "$(word)" precious
 says "$(tree)" 'golden->(current-state)'
@@ -89,8 +90,9 @@ SCRIPT
   backup() { PATH=$work/ssh:$PATH "$examples/backup.sh" "$mountpoint" host "dir with space.fvd"; }
   last() { ls "$snapshots" | grep '^backup-'; }
   same_there() { # same_there NAME...: IMAGE over there has these snapshots, and the last is as here.
-    says "$("$FVD_BINARY" snapshot list --json "$work/remote/dir with space.fvd" | grep -o 'backup-[^"]*' | sort -u | paste -s)" \
-      "$(printf '%s\n' "$@" | paste -s)"
+    local names
+    names=$("$FVD_BINARY" snapshot list --json "$work/remote/dir with space.fvd" | grep -o 'backup-[^"]*' | sort -u)
+    says "$names" "$(printf '%s\n' "$@")"
     "$FVDFS_BINARY" -r --pidfile "$work/remote-mount.pid" "$work/remote/dir with space.fvd" "$work/remote-mount"
     other_mounts=("$work/remote-mount")
     cmp "$work/remote-mount/snapshots/${!#}/disk.raw" "$snapshots/${!#}/disk.raw" || fail "the backup differs"
@@ -194,7 +196,11 @@ cat >"$work/bin/virsh" <<SCRIPT
 #!/bin/sh
 echo "\$*" >>"$work/calls"
 case "\$*" in
-  "--quiet domfsfreeze machine") fsfreeze -f "$ext4" && { [ ! -e "$work/fail" ] || exit 1; } && { [ ! -e "$work/hang" ] || sleep 2; } ;;
+  "--quiet domfsfreeze machine")
+    fsfreeze -f "$ext4"
+    [ ! -e "$work/fail" ] || exit 1
+    [ ! -e "$work/hang" ] || sleep 2
+    ;;
   "--quiet domfsthaw machine") fsfreeze -u "$ext4" ;;
   "--quiet domblklist machine") printf ' vda    $current\n sda    /srv/cd.iso\n\n' ;;
   "--quiet domstate machine") if [ -e "$work/off" ]; then echo shut off; else echo running; fi ;;
