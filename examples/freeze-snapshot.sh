@@ -26,8 +26,10 @@ agent.settimeout(60)
 agent.connect(sys.argv[1])
 answers = agent.makefile("rb")
 def ask(command, **arguments):
-    agent.sendall(b"\xff" + json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-# The answer to this number says that what an earlier client left unread is over.
+    agent.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+# 0xFF ends what an earlier client left half said, and is answered with an error where there was nothing; the answer with
+# this number ends what is still unread.
+agent.sendall(b"\xff")
 number = int.from_bytes(os.urandom(3), "big")
 ask("guest-sync-delimited", id=number)
 while True:

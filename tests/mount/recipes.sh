@@ -277,7 +277,10 @@ while True:
     client.sendall(left)
     left = b""
     for line in client.makefile("rb"):
-        request = json.loads(line.lstrip(b"\xff"))
+        if line.startswith(b"\xff"):
+            client.sendall(b'{"error": {"class": "GenericError", "desc": "stray"}}\n')
+            line = line[1:]
+        request = json.loads(line)
         command, answer, mark = request["execute"], {"return": 1}, b""
         if command == "guest-sync-delimited":
             answer, mark = {"return": request["arguments"]["id"]}, b"\xff"
