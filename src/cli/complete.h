@@ -1,5 +1,5 @@
-// What may follow on a command line that is being typed: what the shells' completion of `fvd` asks for, so that one table
-// of commands answers for all of them and they cannot fall behind it.
+// What may follow on a command line that is being typed: what the shells' completion of `fvd` asks for, so that one
+// table of commands answers for all of them and they cannot fall behind it.
 #ifndef FVD_CLI_COMPLETE_H_
 #define FVD_CLI_COMPLETE_H_
 
