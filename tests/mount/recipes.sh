@@ -57,7 +57,7 @@ unmount_others() {
   done
   other_mounts=()
 }
-trap 'status=$?; unmount_others; (exit $status); clean_up' EXIT
+trap 'status=$?; set +e; unmount_others; (exit $status); clean_up' EXIT
 for name in one two; do
   "$FVDFS_BINARY" --pidfile "$work/$name.pid" "$work/$name.fvd" "$work/$name"
   says "$(word "$work/$name/current-state")" golden
@@ -174,7 +174,7 @@ mkdir "$ext4"
 end_ext4() {
   ! mountpoint -q "$ext4" || { fsfreeze -u "$ext4" 2>/dev/null; umount "$ext4"; }
 }
-trap 'status=$?; [[ -z "${agent-}" ]] || kill "$agent" 2>/dev/null; end_ext4; (exit $status); clean_up' EXIT
+trap 'status=$?; set +e; [[ -z "${agent-}" ]] || kill "$agent" 2>/dev/null; end_ext4; (exit $status); clean_up' EXIT
 
 step "restore-file, from a whole disk and from a partition"
 need mke2fs partx blkid fsfreeze
