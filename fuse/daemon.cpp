@@ -1,15 +1,39 @@
 #include "fuse/daemon.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 
 namespace fvdfs {
+namespace {
+
+// sd_notify(3)'s protocol in the little that is needed of it: a datagram to the socket that the environment names.
+void tell_service_manager(std::string_view state) {
+  const char* name = std::getenv("NOTIFY_SOCKET");
+  if (name == nullptr) return;
+  const std::string_view path(name);
+  sockaddr_un address{};
+  if ((!path.starts_with('/') && !path.starts_with('@')) || path.size() >= sizeof(address.sun_path)) return;
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, path.size());
+  if (path.starts_with('@')) address.sun_path[0] = '\0';  // a name that is no file
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  (void)::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
+                 static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size()));
+  ::close(fd);
+}
+
+}  // namespace
 
 Daemon::~Daemon() {
   if (pipe_ >= 0) ::close(pipe_);
@@ -46,7 +70,10 @@ bool Daemon::go_to_background() {
 }
 
 void Daemon::ready() {
-  if (pipe_ < 0) return;
+  if (pipe_ < 0) {
+    tell_service_manager("READY=1");
+    return;
+  }
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null >= 0) {
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) (void)::dup2(null, fd);

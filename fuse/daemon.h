@@ -18,8 +18,9 @@ class Daemon {
 
   // Forks. Does not return in the parent: it exits with the child's verdict. False with errno when fork failed.
   bool go_to_background();
-  // The mount answers: detaches from the terminal and lets the parent exit with 0. Without go_to_background(): nothing.
-  // A child that ends without this makes the parent exit with the child's own status.
+  // The mount answers: detaches from the terminal and lets the parent exit with 0. Without go_to_background(): tells
+  // the service manager, where one waits for it (sd_notify(3): systemd's Type=notify). A child that ends without this
+  // makes the parent exit with the child's own status.
   void ready();
 
  private:

@@ -18,6 +18,7 @@
 #include <system_error>
 #include <utility>
 
+#include "fuse/journald_sink.h"
 #include "fuse/lowlevel.h"
 
 namespace fvdfs {
@@ -50,6 +51,7 @@ __attribute__((format(printf, 2, 0))) void log_libfuse(fuse_log_level level, con
 
 bool start_log(const Options& options, std::string* error) {
   try {
+    const std::string& target = options.log_target;
     spdlog::sink_ptr sink;
     if (!options.log_file.empty()) {
       // spdlog would make missing directories, which is not what a mistyped path asks for.
@@ -60,7 +62,9 @@ bool start_log(const Options& options, std::string* error) {
       }
       ::close(fd);
       sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.log_file);
-    } else if (options.foreground) {
+    } else if (target == "journald") {
+      sink = std::make_shared<JournaldSink>();
+    } else if (target == "stderr" || (target.empty() && options.foreground)) {
       sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
     } else {
       sink = std::make_shared<spdlog::sinks::syslog_sink_mt>("fvdfs", LOG_PID, LOG_DAEMON, false);
@@ -74,7 +78,7 @@ bool start_log(const Options& options, std::string* error) {
     logger->flush_on(spdlog::level::info);
     spdlog::set_default_logger(std::move(logger));
   } catch (const spdlog::spdlog_ex& e) {
-    *error = "cannot log to " + options.log_file + ": " + e.what();
+    *error = "cannot log to " + (options.log_file.empty() ? options.log_target : options.log_file) + ": " + e.what();
     return false;
   }
   fuse_set_log_func(log_libfuse);

@@ -1,11 +1,12 @@
 // fvdfs: mounts an FVD image. Exit status: 0 the mount answers (or, in the foreground, has ended well), 1 failure with
-// one line on standard error, 2 wrong usage.
+// one line on standard error, 2 wrong usage. By the name of mount.fvdfs it is mount(8)'s helper for `mount -t fvdfs`.
 #include <malloc.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -51,13 +52,17 @@ void give_memory_back() {
   (void)::mallopt(M_ARENA_MAX, 2);
 }
 
+bool called_by_mount(std::string_view program) { return program.substr(program.rfind('/') + 1).starts_with("mount."); }
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (!fvd::occupy_standard_descriptors()) return 1;
   give_memory_back();
   std::string error;
-  auto options = fvdfs::parse_options({argv + 1, argv + argc}, &error);
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  auto options = argc > 0 && called_by_mount(argv[0]) ? fvdfs::parse_mount_helper_options(arguments, &error)
+                                                      : fvdfs::parse_options(arguments, &error);
   if (!options) {
     (void)std::fprintf(stderr, "fvdfs: %s (fvdfs --help shows the options)\n", error.c_str());
     return 2;
@@ -71,6 +76,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (!make_absolute(&*options, &error)) return fail(error);
+  if (options->fake) return 0;
   if (!fvdfs::start_log(*options, &error)) return fail(error);
   fvdfs::Daemon daemon;
   if (!options->foreground && !daemon.go_to_background()) {

@@ -24,6 +24,8 @@ constexpr std::array<std::string_view, 16> kIgnored{
 
 constexpr std::array<std::string_view, 7> kLogLevels{"trace", "debug", "info", "warning", "error", "critical", "off"};
 
+constexpr std::array<std::string_view, 3> kLogTargets{"stderr", "syslog", "journald"};
+
 po::options_description visible_options() {
   po::options_description options("Options");
   options.add_options()                                                                                   //
@@ -38,6 +40,8 @@ po::options_description visible_options() {
        "trace, debug, info, warning, error, critical or off")                                             //
       ("log-file", po::value<std::string>()->value_name("FILE"),                                          //
        "append the log to FILE; default: standard error with -f, else the system log")                    //
+      ("log-target", po::value<std::string>()->value_name("TARGET"),                                      //
+       "stderr (with -f), syslog or journald, where no --log-file is given")                              //
       ("pidfile", po::value<std::string>()->value_name("FILE"),                                           //
        "write the daemon's process id to FILE once the mount answers; removed when the image is closed")  //
       ("force-share", "with -r: open the image although another process writes it");
@@ -60,6 +64,15 @@ bool set_log_level(const std::string& level, Options* options, std::string* erro
     return false;
   }
   options->log_level = level;
+  return true;
+}
+
+bool set_log_target(const std::string& target, Options* options, std::string* error) {
+  if (std::find(kLogTargets.begin(), kLogTargets.end(), target) == kLogTargets.end()) {
+    *error = "unknown log target '" + target + "': stderr, syslog and journald are known, and --log-file for a file";
+    return false;
+  }
+  options->log_target = target;
   return true;
 }
 
@@ -114,6 +127,7 @@ bool apply_mount_option(const std::string& text, Options* options, std::string* 
     return true;
   }
   if (has_value && name == "log_level") return set_log_level(value, options, error);
+  if (has_value && name == "log_target") return set_log_target(value, options, error);
   if (has_value && name == "log_file") {
     options->log_file = value;
     return true;
@@ -186,6 +200,17 @@ std::optional<Options> parse_options(const std::vector<std::string>& arguments, 
   if (values.count("log-level") != 0 && !set_log_level(values["log-level"].as<std::string>(), &options, error)) {
     return std::nullopt;
   }
+  if (values.count("log-target") != 0 && !set_log_target(values["log-target"].as<std::string>(), &options, error)) {
+    return std::nullopt;
+  }
+  if (!options.log_target.empty() && !options.log_file.empty()) {
+    *error = "the log goes to --log-file or to --log-target, not to both";
+    return std::nullopt;
+  }
+  if (options.log_target == "stderr" && !options.foreground) {
+    *error = "a daemon in the background has no standard error to log to: add -f";
+    return std::nullopt;
+  }
   const auto names = values.count("positional") != 0 ? values["positional"].as<std::vector<std::string>>()
                                                      : std::vector<std::string>();
   if (names.size() != 2) {
@@ -202,6 +227,23 @@ std::optional<Options> parse_options(const std::vector<std::string>& arguments, 
     *error = "force_share needs a read-only mount (-r or -o ro)";
     return std::nullopt;
   }
+  return options;
+}
+
+std::optional<Options> parse_mount_helper_options(const std::vector<std::string>& arguments, std::string* error) {
+  std::vector<std::string> own;
+  bool fake = false;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "-f") {
+      fake = true;
+    } else if (arguments[i] == "-t") {
+      ++i;  // the type, which is known
+    } else {
+      own.push_back(arguments[i]);
+    }
+  }
+  auto options = parse_options(own, error);
+  if (options) options->fake = fake;
   return options;
 }
 
@@ -224,7 +266,7 @@ std::string help_text() {
           "  fsname=, subtype=      what /proc/mounts shows as source and type; default: the image, and fvdfs\n"
           "  max_read=N             largest read request of the kernel in bytes, at least 4096\n"
           "  auto_unmount           unmount also when the daemon is killed\n"
-          "  log_level=, log_file=, pidfile=   as the options of the same name, for fstab\n"
+          "  log_level=, log_file=, log_target=, pidfile=   as the options of the same name, for fstab\n"
           "  suid, nosuid, dev, nodev, exec, noexec, atime, noatime, nodiratime, norelatime, nostrictatime,\n"
           "  sync, async, dirsync, context=, fscontext=, defcontext=, rootcontext=   as in mount(8)\n"
           "\n-n, -v and -s are accepted and ignored, as mount(8) may add them.\n";

@@ -33,14 +33,20 @@ struct Options {
   std::string subtype = "fvdfs";
   std::string log_level;  // "" = the default: info in the foreground, warning in the background
   std::string log_file;
+  std::string log_target;  // stderr, syslog or journald; "" = the default: stderr in the foreground, else syslog
   std::string pid_file;
   std::vector<std::string> mount_options;  // for the kernel and fusermount3, as they came
+  bool fake = false;                       // as mount.fvdfs: do everything but the mount
   bool help = false;
   bool version = false;
 };
 
 // The options in `arguments` (without the program's name), or in `error` one line that says what is wrong with them.
 std::optional<Options> parse_options(const std::vector<std::string>& arguments, std::string* error);
+
+// The same for arguments as mount(8) gives them to its helper mount.fvdfs (IMAGE MOUNTPOINT [-sfnv] [-t TYPE] [-o
+// LIST]), where -f means a fake mount.
+std::optional<Options> parse_mount_helper_options(const std::vector<std::string>& arguments, std::string* error);
 
 std::string help_text();
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "cli/command.h"
+#include "cli/complete.h"
 #include "cli/suggest.h"
 #include "fvd/version.h"
 
@@ -158,6 +159,10 @@ int dispatch(const Arguments& arguments, const Streams& streams) {
     return kSuccess;
   }
   const Arguments rest(arguments.begin() + 1, arguments.end());
+  if (word == "--complete") {  // for the shells' completion only, so no help tells of it
+    complete(kCommands, rest, streams.out);
+    return kSuccess;
+  }
   if (word == kGroup) return run_group(rest, streams);
   std::vector<std::string_view> known{kGroup};
   for (const Command* command : kCommands) {

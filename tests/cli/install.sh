@@ -29,8 +29,13 @@ done
 for page in "$source_dir"/docs/man/*.1; do
   cmp "$page" "$prefix/share/man/man1/${page##*/}" || fail "man page ${page##*/}"
 done
-[[ -z "$(find "$prefix" -mindepth 1 -maxdepth 1 ! -name bin ! -name lib ! -name include ! -name share)" ]] ||
-  fail "more than bin, lib, include and share in the prefix"
+for file in share/bash-completion/completions/{fvd,fvdfs} share/zsh/site-functions/_fvd \
+  share/fish/vendor_completions.d/{fvd,fvdfs}.fish lib/systemd/system/fvdfs@.service sbin/mount.fvdfs; do
+  [[ -s "$prefix/$file" ]] || fail "no $file"
+done
+[[ -s "$prefix/share/man/man5/fvd-format.5" && -s "$prefix/share/doc/fvdfs/format.md" ]] || fail "no page of the format"
+[[ -z "$(find "$prefix" -mindepth 1 -maxdepth 1 ! -name bin ! -name sbin ! -name lib ! -name include ! -name share)" ]] ||
+  fail "more than bin, sbin, lib, include and share in the prefix"
 
 # A library built with sanitizers needs them in the program too.
 sanitize=$(cache_value FVD_SANITIZE)
@@ -38,10 +43,27 @@ cmake -S "$source_dir/examples/library" -B "$work/build" -DCMAKE_PREFIX_PATH="$p
   -DCMAKE_CXX_COMPILER="$(cache_value CMAKE_CXX_COMPILER)" -DCMAKE_CXX_FLAGS="${sanitize:+-fsanitize=$sanitize}" \
   >"$work/log" 2>&1 || { cat "$work/log" && fail "the example does not configure"; }
 cmake --build "$work/build" >"$work/log" 2>&1 || { cat "$work/log" && fail "the example does not build"; }
-"$work/build/rewind" "$work/disk.fvd" | tee "$work/said"
-diff "$work/said" - <<'TEXT' || fail "the example printed something else"
+# And without CMake, where the compiler finds the shared library first.
+"$(cache_value CMAKE_CXX_COMPILER)" -std=c++20 ${sanitize:+"-fsanitize=$sanitize"} "$source_dir/examples/library/rewind.cpp" \
+  -I "$prefix/include" -L "$prefix/lib" -lfvd -Wl,-rpath,"$prefix/lib" -o "$work/build/shared" ||
+  fail "the example does not build with the shared library"
+readelf -d "$work/build/shared" | grep -q 'NEEDED.*libfvd.so.0' || fail "libfvd.so.0 is not used"
+# It offers the classes and functions of the headers, and nothing else.
+offered=$(sed -nE 's/^class (\[\[nodiscard\]\] )?([A-Za-z]+)( : .*)? \{$/\2/p; s/^[A-Za-z][^(=]* \*?([a-z_]+)\(.*/\1/p' \
+  "$source_dir"/include/fvd/*.h | grep -v '^Result$' | sort -u)
+for name in $offered; do
+  grep -q "fvd::$name\(::\)\?\*;" "$source_dir/src/libfvd.map" || fail "$name of a public header is not in libfvd.map"
+done
+unexpected=$(nm -DC --defined-only --format=posix "$prefix/lib/libfvd.so" |
+  grep -vE "(^|for )fvd::($(paste -s -d '|' <<<"$offered"))\\b|^__(asan|ubsan|odr_asan|tsan)" || true)
+[[ -z "$unexpected" ]] || fail "the shared library offers more than the headers: $unexpected"
+for program in shared rewind; do
+  rm -f "$work/disk.fvd"
+  "$work/build/$program" "$work/disk.fvd" | tee "$work/said"
+  diff "$work/said" - <<'TEXT' || fail "the example printed something else"
 current-state reads: second
 snapshot before reads: first
 current-state after goto reads: first
 TEXT
+done
 "$prefix/bin/fvd" check "$work/disk.fvd" || fail "the example's image is not consistent"

@@ -14,8 +14,8 @@ using Names = std::set<std::string>;
 const std::string kManDirectory = FVD_SOURCE_DIR "/docs/man/";
 
 // The page without its escapes and fonts.
-std::string man_page(const std::string& name) {
-  std::ifstream file(kManDirectory + name + ".1");
+std::string man_page(const std::string& name, const std::string& chapter = "1") {
+  std::ifstream file(kManDirectory + name + "." + chapter);
   EXPECT_TRUE(file) << name;
   std::string text(std::istreambuf_iterator<char>(file), {});
   text = std::regex_replace(text, std::regex(R"(\\f.)"), "");
@@ -93,6 +93,36 @@ TEST(CliMan, HelpAndManPagesHaveTheSameSynopsis) {
       if (line.starts_with("usage: fvd ") || line.starts_with("fvd ")) in_help.merge(options_in_synopsis(line));
     }
     EXPECT_EQ(in_help, options_in_synopsis(section(man_page("fvd-" + command), "SYNOPSIS"))) << command;
+  }
+}
+
+TEST(CliMan, TheFormatPageHasTheLimitsOfTheSpecification) {
+  std::ifstream file(FVD_SOURCE_DIR "/docs/format.md");
+  const std::string specification(std::istreambuf_iterator<char>(file), {});
+  const std::string page = man_page("fvd-format", "5");
+  const std::string limits = specification.substr(specification.find("\n## Limits\n"));
+  const Names numbers = matches(limits, R"(([0-9][0-9,^]*[0-9]))");
+  EXPECT_GE(numbers.size(), 10U);
+  for (const std::string& number : numbers) {
+    if (number == "2^32") continue;  // of the ids, which no user meets
+    EXPECT_NE(section(page, "LIMITS").find(number), std::string::npos) << number;
+  }
+  EXPECT_NE(page.find("46 56 44 32 0d 0a 1a 0a 02 00 00 00"), std::string::npos);
+  const std::string features = specification.substr(specification.find("| word | bit | name |"));
+  for (const std::string& name :
+       matches(features.substr(0, features.find("\n\n")), R"(\n\| \w+ \| \d+ \| ([^ ]+) \|)")) {
+    EXPECT_NE(page.find(name), std::string::npos) << name;
+  }
+}
+
+TEST(CliMan, EveryPageThatIsReferredToIsThere) {
+  for (const auto& entry : std::filesystem::directory_iterator(kManDirectory)) {
+    const std::string name = entry.path().stem();
+    const std::string page = man_page(name, entry.path().extension().string().substr(1));
+    for (const std::string& other : matches(page, R"(\.BR (fvd[a-z-]* \(\d\)))")) {
+      const std::string file = other.substr(0, other.find(' ')) + "." + other.substr(other.find('(') + 1, 1);
+      EXPECT_TRUE(std::filesystem::exists(kManDirectory + file)) << name << " refers to " << other;
+    }
   }
 }
 

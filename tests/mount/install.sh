@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Mounts by the name of the installed program: `mount -t fuse.fvdfs` and a line of fstab. In a mount namespace of its
-# own, in which an installation into an empty prefix appears as /usr/local.
+# Mounts by the name of the installed program: `mount -t fuse.fvdfs`, `mount -t fvdfs` and lines of fstab. In a mount
+# namespace of its own, in which an installation into an empty prefix appears as /usr/local.
 set -euo pipefail
 : "${FVD_BUILD_DIR:?the build directory}"
 
@@ -20,6 +20,7 @@ wait_for_end() { for _ in {1..500}; do [[ -e "$work/pid" ]] || return 0 && sleep
 clean_up() {
   umount "$work/dir" 2>/dev/null && wait_for_end
   umount /usr/local 2>/dev/null || true
+  umount /usr/sbin 2>/dev/null || true
   rm -rf "$work"
 }
 trap clean_up EXIT
@@ -45,4 +46,24 @@ mount --fstab "$work/fstab" "$work/dir"
 umount "$work/dir"
 wait_for_end
 [[ ! -e "$work/pid" ]] || fail "the daemon does not end"
+
+# mount(8) looks for mount.fvdfs in /sbin only.
+[[ "$(readlink /usr/local/sbin/mount.fvdfs)" == ../bin/fvdfs ]] || fail "no sbin/mount.fvdfs"
+mkdir "$work/sbin"
+cp -a /usr/sbin/mount.fuse* "$work/sbin/"
+ln -s /usr/local/sbin/mount.fvdfs "$work/sbin/"
+mount --bind "$work/sbin" /usr/sbin
+mount -t fvdfs -v -f "$work/disk.fvd" "$work/dir" >/dev/null || fail "a fake mount fails"
+[[ -z "$(mounted)" ]] || fail "a fake mount mounts"
+mount -t fvdfs "$work/disk.fvd" "$work/dir" -o "nodev,noatime,x-mark=1,pidfile=$work/pid" || fail "mount -t fvdfs"
+[[ "$(mounted)" == "fuse.fvdfs $work/disk.fvd ,rw,"*",nodev,noatime,"* ]] || fail "mounted is: $(mounted)"
+umount "$work/dir"
+wait_for_end
+echo "$work/disk.fvd $work/dir fvdfs ro,noauto,nofail,_netdev,pidfile=$work/pid 0 0" >"$work/fstab"
+mount --fstab "$work/fstab" "$work/dir" || fail "fstab with the type fvdfs"
+[[ "$(mounted)" == "fuse.fvdfs $work/disk.fvd ,ro,"* ]] || fail "mounted is: $(mounted)"
+umount "$work/dir"
+wait_for_end
+! mount -t fvdfs "$work/none.fvd" "$work/dir" 2>"$work/log" || fail "an image that is not there is mounted"
+grep -q "none.fvd.*No such file" "$work/log" || fail "mount says: $(<"$work/log")"
 /usr/local/bin/fvd check "$work/disk.fvd" >/dev/null || fail "the image is not consistent"

@@ -69,7 +69,9 @@ TEST_F(LifecycleTest, UsageErrorsExitWith2) {
        {std::string(), image_, image_ + " " + mount_point_ + " more", "--unknown " + image_ + " " + mount_point_,
         image_ + " " + mount_point_ + " -o unknown_option", image_ + " " + mount_point_ + " -o umask=9",
         image_ + " " + mount_point_ + " -o uid=me", "--log-level loud " + image_ + " " + mount_point_,
-        "--force-share " + image_ + " " + mount_point_}) {
+        "--force-share " + image_ + " " + mount_point_, "-f --log-target nowhere " + image_ + " " + mount_point_,
+        "--log-target stderr " + image_ + " " + mount_point_,
+        "--log-target syslog --log-file " + log_ + " " + image_ + " " + mount_point_}) {
     expect_one_line(run(fvdfs + " " + arguments), 2);
   }
   EXPECT_FALSE(mounted());
@@ -160,6 +162,13 @@ TEST_F(LifecycleTest, ParsesWhatMountHelpersPass) {
   EXPECT_EQ(options->log_file, "/a,b");
   EXPECT_EQ(options->pid_file, "/p");
   EXPECT_FALSE(fvdfs::parse_options({"SRC", "DIR", "-o", "remount"}, &error));
+  options = fvdfs::parse_mount_helper_options(
+      {"SRC", "DIR", "-s", "-f", "-n", "-v", "-o", "rw,log_target=journald", "-t", "fuse.fvdfs"}, &error);
+  ASSERT_TRUE(options) << error;
+  EXPECT_TRUE(options->fake);
+  EXPECT_FALSE(options->foreground);
+  EXPECT_EQ(options->log_target, "journald");
+  EXPECT_EQ(options->mount_point, "DIR");
 }
 
 TEST_F(LifecycleTest, EveryCodeHasItsErrno) {
@@ -432,56 +441,6 @@ TEST_F(LifecycleTest, TakesTheOptionsThatFuseFileSystemsHaveInCommon) {
   for (const char* bad : {"fsname=", "subtype=", "max_read=", "max_read=100", "max_read=x", "fsname"}) {
     std::string error;
     EXPECT_FALSE(fvdfs::parse_options({"SRC", "DIR", "-o", bad}, &error)) << bad;
-  }
-}
-
-// The command as root, in a mount namespace of its own where everybody may open /dev/fuse, as udev sees to elsewhere.
-std::string with_open_fuse_device(const std::string& directory, const std::string& command) {
-  struct stat st {};
-  if (::stat("/dev/fuse", &st) == 0 && (st.st_mode & 06) == 06) return command;
-  const std::string device = directory + "/fuse-device";
-  return "unshare --mount sh -c 'mknod -m 666 " + device + " c 10 229 && mount --bind " + device +
-         " /dev/fuse && exec \"$@\"' sh " + command;
-}
-
-// An ordinary user without any privilege mounts, takes a snapshot, goes back and unmounts.
-TEST_F(LifecycleTest, AnOrdinaryUserNeedsNoPrivilege) {
-  if (::geteuid() != 0) GTEST_SKIP() << "the whole suite runs unprivileged";
-  const std::string user = "fvdtest" + std::to_string(::getpid());
-  if (run("useradd --no-create-home --shell /bin/sh " + user).status != 0) GTEST_SKIP() << "cannot make a user";
-  struct RemoveUser {
-    std::string name;
-    ~RemoveUser() { (void)run("userdel " + name); }
-  } const remove_user{user};
-  // The program may lie where the user cannot reach it.
-  const std::string program = directory_ + "/fvdfs";
-  ASSERT_EQ(run("cp " + fvdfs_binary() + " " + program + " && chmod 755 " + directory_ + " " + program +
-                " && chown -R " + user + " " + directory_)
-                .status,
-            0);
-  std::ofstream(directory_ + "/script")
-      << "set -e\ncd " << directory_ << "\n./fvdfs --log-file log --pidfile pid disk.fvd mnt\n"
-      << "printf one | dd of=mnt/current-state conv=notrunc status=none\n"
-      << "mkdir mnt/snapshots/s1\n"
-      << "printf two | dd of=mnt/current-state conv=notrunc status=none\n"
-      << "head -c 3 mnt/snapshots/s1/disk.raw; head -c 3 mnt/current-state\n"
-      << "mv mnt/snapshots/s1 mnt/snapshots/current-state\n"
-      << "head -c 3 mnt/current-state\nhead -1 mnt/.fvd/tree\n"
-      << "! (echo x > mnt/snapshots/s1/disk.raw) 2>/dev/null\n"
-      << "fusermount3 -u mnt\n"
-      << "for i in $(seq 500); do [ -e pid ] || break; sleep 0.01; done; [ ! -e pid ]\n";
-  const CommandResult result =
-      run(with_open_fuse_device(directory_, "su " + user + " -c 'sh " + directory_ + "/script'"));
-  EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(result.out, "onetwoones1->(current-state)\n") << result.err;
-  (void)run("rm -f " + directory_ + "/fuse-device");
-  const CommandResult refused = run(with_open_fuse_device(
-      directory_, "su " + user + " -c '" + program + " -o allow_other " + image_ + " " + mount_point_ + "'"));
-  if (refused.status != 0) {
-    expect_one_line(refused, 1);
-    EXPECT_THAT(refused.err, HasSubstr("user_allow_other"));
-  } else {
-    EXPECT_EQ(run("fusermount3 -u " + mount_point_).status, 0);
   }
 }
 

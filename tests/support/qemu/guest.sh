@@ -20,7 +20,8 @@ find_kernel() {
   skip "no kernel linux-image-cloud-amd64 that can be read (FVD_GUEST_KERNEL may name a directory with one)"
 }
 
-# build_initramfs: sets $initramfs. Modules are loaded in this order; what the kernel has built in has no file.
+# build_initramfs [PROGRAM]...: sets $initramfs. Modules are loaded in this order; what the kernel has built in has no
+# file. The programs are there too, with the libraries that they need.
 build_initramfs() {
   local tree=$work/initramfs name file
   ! ldd "$(command -v busybox)" >/dev/null 2>&1 || skip "busybox is not linked statically (package busybox-static)"
@@ -29,11 +30,18 @@ build_initramfs() {
   cp "$guest_support/guest_init.sh" "$tree/init"
   chmod 755 "$tree/init"
   for name in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk \
+    virtio_console \
     crc16 mbcache jbd2 crc32c_generic libcrc32c ext4; do
     file=$(find "$modules/kernel" -name "$name.ko" -print -quit)
     [[ -n "$file" ]] || continue
     cp "$file" "$tree/modules/"
     echo "$name.ko" >>"$tree/modules/order"
+  done
+  for name in "$@"; do
+    cp "$(command -v "$name")" "$tree/bin/"
+    for file in $(ldd "$(command -v "$name")" | grep -o '/[^ ]*'); do
+      [[ -e "$tree$file" ]] || install -D "$file" "$tree$file"
+    done
   done
   initramfs=$work/initramfs.gz
   (cd "$tree" && find . | cpio --quiet -o -H newc | gzip -1) >"$initramfs"
@@ -49,16 +57,18 @@ find_accelerator() {
     grep -qa ALIVE && accelerator=kvm || true
 }
 
-# guest_start MODE DRIVE-OPTIONS: boots on current-state, MODE as in guest_init.sh; its console is $console, and what is
+# guest_start MODE DRIVE-OPTIONS [QEMU-ARGUMENT]...: boots on current-state, MODE as in guest_init.sh; its console is $console, and what is
 # written to descriptor 9 is typed on it.
 guest_start() {
+  local mode=$1 options=$2
+  shift 2
   console=$work/console
   rm -f "$console" "$work/keyboard"
   mkfifo "$work/keyboard"
   exec 9<>"$work/keyboard"
   timeout -k 5 200 qemu-system-x86_64 -accel "$accelerator" -m 256 -no-reboot -nodefaults -display none \
-    -kernel "$kernel" -initrd "$initramfs" -append "console=ttyS0 quiet panic=-1 fvd_mode=$1" -serial stdio \
-    -drive "file=$current,format=raw,if=none,id=disk,$2" -device virtio-blk-pci,drive=disk \
+    -kernel "$kernel" -initrd "$initramfs" -append "console=ttyS0 quiet panic=-1 fvd_mode=$mode" -serial stdio \
+    -drive "file=$current,format=raw,if=none,id=disk,$options" -device virtio-blk-pci,drive=disk "$@" \
     <"$work/keyboard" >"$console" 2>"$work/qemu.log" &
   guest=$!
 }

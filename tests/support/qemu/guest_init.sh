@@ -6,6 +6,8 @@
 # "before", or "after" once a line was typed on the console; after ten of those the machine powers off.
 # fvd_mode=read: says how many records it finds in each place, whether any is out of sequence, and how many are marked
 # "after", as "RAW count wrong after" and "EXT4 count wrong after".
+# fvd_mode=agent: runs QEMU's guest agent; says "READY" when it has written /fresh, not synced; after a line was typed on the
+# console it writes and syncs /after, says "WRITTEN", and powers off.
 # fvd_mode=probe: says "ALIVE".
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -49,6 +51,16 @@ case "$(cat /proc/cmdline)" in
     done
     : >/stop
     wait $noise
+    ;;
+  *fvd_mode=agent*)
+    mkdir -p /var/run
+    qemu-ga -m virtio-serial -p "$(ls /dev/vport*p1)" -t /var/run -f /var/run/agent.pid &
+    agent=$!
+    echo unsynced >/mnt/fresh
+    echo READY
+    read -r line </dev/ttyS0
+    echo thawed | dd of=/mnt/after conv=fsync 2>/dev/null && echo WRITTEN
+    kill $agent
     ;;
   *)
     dd if=/dev/vda bs=1M skip=64 2>/dev/null | count_records RAW

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# As virsh's snapshot commands, for a domain of libvirt whose disk is a current-state:
+#   examples/virsh-snapshot.sh create DOMAIN NAME    frozen and thawed if the domain runs and has a guest agent
+#   examples/virsh-snapshot.sh revert DOMAIN NAME    ends the domain, goes to the snapshot, starts it again if it ran
+#   examples/virsh-snapshot.sh delete DOMAIN NAME
+#   examples/virsh-snapshot.sh list DOMAIN
+set -euo pipefail
+usage() { echo "usage: virsh-snapshot.sh {create|revert|delete} DOMAIN NAME, or list DOMAIN" >&2 && exit 2; }
+die() { echo "virsh-snapshot: $*" >&2 && exit 1; }
+(($# >= 2)) || usage
+action=$1 domain=$2 name=${3-}
+[[ "$action" == list || -n "$name" ]] || usage
+
+mapfile -t disks < <(virsh --quiet domblklist "$domain" | awk '{ sub(/^ *[^ ]+ +/, "") } /\/current-state$/')
+((${#disks[@]} == 1)) || die "$domain has ${#disks[@]} disks that are a current-state: this is for one"
+mountpoint=${disks[0]%/current-state}
+running() { [[ "$(virsh --quiet domstate "$domain")" == running* ]]; }
+
+case "$action" in
+  create)
+    if running && virsh --quiet qemu-agent-command "$domain" '{"execute":"guest-ping"}' >/dev/null 2>&1; then
+      exec "$(dirname "${BASH_SOURCE[0]}")/freeze-snapshot.sh" "$mountpoint" "$name" --domain "$domain"
+    fi
+    mkdir "$mountpoint/snapshots/$name"
+    ;;
+  revert)
+    [[ -d "$mountpoint/snapshots/$name" ]] || die "no snapshot $name"
+    ran=no
+    ! running || { ran=yes && virsh --quiet destroy "$domain"; }
+    for ((tries = 0; tries < 100; tries++)); do # until QEMU has let go of the disk
+      mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state" 2>/dev/null && break || sleep 0.1
+    done
+    ((tries < 100)) || mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state"
+    [[ "$ran" == no ]] || virsh --quiet start "$domain"
+    ;;
+  delete) rmdir "$mountpoint/snapshots/$name" ;;
+  list) cat "$mountpoint/.fvd/tree" ;;
+  *) usage ;;
+esac

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The documents' recipes for hypervisors work as they are printed: every block marked sh of docs/hypervisors.md is run,
+# the machines stopped before their first instruction. What cannot be run here is at least well-formed, and no link
+# between documents is dead.
+# ctest: TIMEOUT 300
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../support/qemu/rig.sh"
+need python3 qemu-system-x86_64
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# blocks FILE LANGUAGE: into $work/blocks/LANGUAGE.N.
+blocks() {
+  rm -rf "$work/blocks"
+  mkdir "$work/blocks"
+  awk -v language="$2" -v out="$work/blocks/$2." '
+    /^```/ { inside = !inside && $0 == "```" language; if (inside) file = out sprintf("%02d", ++n); next }
+    inside { print >file }' "$1"
+  [[ -e "$work/blocks/$2.01" ]] || fail "no $2 in ${1##*/}"
+}
+
+for document in "$top"/*.md "$top"/docs/*.md; do
+  while read -r link; do
+    [[ -e "$(dirname "$document")/$link" ]] || fail "${document##*/}: dead link to $link"
+  done < <(grep -oE '\]\([^):# ]+' "$document" | cut -c 3- | grep -v '^https\?$' || true)
+done
+
+blocks "$top/docs/hypervisors.md" json
+for block in "$work/blocks"/*; do python3 -m json.tool "$block" >/dev/null || fail "${block##*/} is not JSON"; done
+blocks "$top/docs/libvirt.md" xml
+for block in "$work/blocks"/*; do
+  python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])' "$block" || fail "${block##*/} is not XML"
+done
+blocks "$top/docs/libvirt.md" sh
+for block in "$work/blocks"/*; do sh -n "$block" || fail "${block##*/} is not a script"; done
+
+# The programs by their names. A machine starts with all its devices, tells of its disks, and is ended.
+mkdir "$work/bin" "$work/there"
+ln -s "$FVD_BINARY" "$work/bin/fvd"
+printf '#!/bin/sh\nexec "%s" --pidfile "%s" "$@"\n' "$FVDFS_BINARY" "$pidfile" >"$work/bin/fvdfs"
+cat >"$work/bin/qemu-system-x86_64" <<SCRIPT
+#!/bin/sh
+echo "machine: \$*"
+printf 'info block\nquit\n' | timeout -k 5 60 "$(command -v qemu-system-x86_64)" "\$@" -accel tcg -S -display none \\
+  -vga none -net none -serial none -monitor stdio
+SCRIPT
+chmod 755 "$work/bin"/fvdfs "$work/bin/qemu-system-x86_64"
+PATH=$work/bin:$PATH
+cd "$work/there"
+mountpoint=$work/there/vm # for cleaning up
+
+blocks "$top/docs/hypervisors.md" sh
+for block in "$work/blocks"/*; do
+  bash -euo pipefail "$block" >"$work/said" 2>&1 || { cat "$block" "$work/said" && fail "${block##*/} fails"; }
+  if [[ -e "$pidfile" ]]; then daemon=$(<"$pidfile"); fi
+  (($(grep -c '^machine' "$work/said") <= $(grep -c 'virtio-backend' "$work/said"))) ||
+    { cat "$work/said" && fail "a machine does not have its disk"; }
+  if grep -q vmdk "$block"; then
+    grep -q 'file format: vmdk' "$work/said" || fail "not a VMDK: $(<"$work/said")"
+    printf there | dd of=vm/current-state seek=100000000 oflag=seek_bytes conv=notrunc status=none
+    qemu-img compare -f vmdk -F raw vm.vmdk vm/current-state >"$work/said" || fail "the VMDK: $(<"$work/said")"
+  fi
+done
+grep -q consistent "$work/said" || fail "the blocks should end in fvd check: $(<"$work/said")"
