@@ -74,7 +74,8 @@ def device_written(path):
 def fio_command(target, **options):
     """A fio job on the target's disk; options as in a job file, 4k random O_DIRECT writes one at a time if not given."""
     job = {"rw": "randwrite", "bs": "4k", "ioengine": "libaio", "iodepth": 1, "direct": 1, "size": target.size,
-           "randrepeat": 0, "random_generator": "tausworthe64", "norandommap": 1, "allow_file_create": 0} | options
+           "randrepeat": 0, "random_generator": "tausworthe64", "norandommap": 1, "allow_file_create": 0,
+           "invalidate": 0} | options  # what the caches hold is the caller's affair
     return ["fio", "--name=job", f"--filename={target.disk}", "--output-format=json", "--eta=never"] + [
         f"--{key}={value}" for key, value in job.items()]
 

@@ -76,7 +76,7 @@ def written(target):
             if key.startswith("fvd_write_bytes") and "data" not in key and "journal" not in key}
 
 
-def point(target, sweep, at, sizes, options):
+def point(target, sweep, at, sizes, options, span=None):
     """A row without its predictions of times, and the bytes that these follow from."""
     before = written(target)
     target.create("counted")
@@ -88,7 +88,7 @@ def point(target, sweep, at, sizes, options):
     target.delete("goal")
     start, _ = starts(target, options.rounds)
     memory = target.memory()[1]
-    rate = rig.fio(target, iodepth=16, **rig.for_seconds(options.seconds))["write"]["iops"]
+    rate = rig.fio(target, iodepth=16, size=span or target.size, **rig.for_seconds(options.seconds))["write"]["iops"]
     return {"sweep": sweep, "at": at, "create bytes": bytes_written,
             "create bytes predicted": round(sizes.moved()["create"][1]),
             "create ms": rig.median(times["create"]), "goto ms": rig.median(goto), "delete ms": rig.median(times["delete"]),
@@ -119,13 +119,13 @@ def by_size(options):
 
 
 def by_snapshots(options):
-    target = disks.Fvd(options.work, 10 * rig.GIB)
-    rig.fill(target, options.data * rig.MIB)
+    target, length = disks.Fvd(options.work, 10 * rig.GIB), options.data * rig.MIB
+    rig.fill(target, length)
     have = 0
     for count in rig.numbers(options.counts):
         have = rig.add_snapshots(target, have, count)
-        rig.fill(target, options.data * rig.MIB)
-        yield point(target, "snapshots", count, Sizes(target, poked_pages(target, options.data * rig.MIB, count), count), options)
+        rig.fill(target, length)
+        yield point(target, "snapshots", count, Sizes(target, poked_pages(target, length, count), count), options, length)
     target.stop()
     target.check()
     target.destroy()
