@@ -83,7 +83,7 @@ def same_writes(options, snapshots):
     rig.fill(target, target.size)
     target.create("last")
     before = target.metrics()
-    rig.fio(target, direct=0, ioengine="psync", fsync=1, randseed=1, io_size=options.synced * 4096)
+    rig.fio(target, direct=0, ioengine="psync", fsync=1, randrepeat=1, norandommap=0, io_size=options.synced * 4096)
     row = {"snapshots": snapshots, "writes": options.synced} | bytes_by_structure(before, target.metrics())
     target.destroy()
     return row
