@@ -87,7 +87,7 @@ def scaling(page, tables):
     operations = ("create", "goto", "delete", "start")
     page.add("## How costs grow",
              "The prediction is the first point of each line plus the bytes of tables, directory and counts that the format "
-             "asks to be read and written beyond it, at the host's rate.")
+             "asks to be read and written beyond it, and walks over the table in memory, at the host's rate.")
     for sweep, label in (("virtual size", "GiB of virtual size"), ("snapshots", "snapshots"),
                          ("percent overwritten", "percent of the chunks overwritten since the last snapshot")):
         chosen = [row for row in rows if row["sweep"] == sweep]
@@ -97,6 +97,11 @@ def scaling(page, tables):
             f"Costs against {sweep}", label, "milliseconds",
             {name: [(row["at"], row[f"{name} ms"]) for row in chosen] for name in operations},
             {name: [(row["at"], row[f"{name} predicted"]) for row in chosen] for name in operations}))
+        page.plot(f"scaling-{sweep.replace(' ', '-')}-use", f"Memory and rate against {sweep}", svg.lines(
+            f"Memory and random writes against {sweep}", label, "KiB; writes a second",
+            {name: [(row["at"], row[name]) for row in chosen] for name in ("own memory KiB", "writes/s")},
+            {"own memory KiB": [(row["at"], row["memory predicted"]) for row in chosen],
+             "writes/s": [(row["at"], row["writes/s predicted"]) for row in chosen]}))
         page.add(table([{sweep: row["at"]} | {key: value for key, value in row.items() if key not in ("sweep", "at")}
                         for row in chosen]))
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from rig import ROOT, build_of
+from rig import ROOT, build_of, stopped
 
 BENCH = pathlib.Path(__file__).resolve().parent
 FULL, QUICK, SMOKE = 0, 1, 2
@@ -110,8 +110,8 @@ def main():
     parser.add_argument("--no-build", action="store_true", help="install and build nothing")
     options = parser.parse_args()
     mode = SMOKE if options.smoke else QUICK if options.quick else FULL
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("stopped"))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stopped)
     if not options.no_build:
         prepare(os.environ.get("FVD_BUILD_DIR") or "build")
     options.results = options.results or build_of("bench-results")

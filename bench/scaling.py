@@ -35,6 +35,7 @@ class Sizes:
     """Bytes of each structure by the format."""
 
     def __init__(self, target, pages, snapshots):
+        self.walk = 4 * (target.size // CHUNK)  # the table in memory
         metrics = target.metrics()
         self.partial = metrics["fvd_partial_chunks"]
         self.table = -(-(64 + 4 * pages) // PAGE) * PAGE + pages * PAGE + self.partial * (8 + BLOCKS // 8)
@@ -45,10 +46,10 @@ class Sizes:
 
     def moved(self):
         """{operation: (bytes read, bytes written)}"""
-        return {"create": (self.counts, self.table + self.directory + self.counts + SUPERBLOCK),
-                "goto": (self.table + self.counts, SUPERBLOCK),
+        return {"create": (self.walk + self.counts, self.table + self.directory + self.counts + SUPERBLOCK),
+                "goto": (self.walk + self.table + self.counts, SUPERBLOCK),
                 "delete": (self.table + self.counts, self.directory + self.counts + SUPERBLOCK),
-                "start": (self.table + self.directory + self.counts, 0)}
+                "start": (self.walk + self.table + self.directory + self.counts, 0)}
 
 
 def host_rates(directory):

@@ -77,7 +77,7 @@ def lines(title, x_label, y_label, series, dashed=()):
         parts += [line(LEFT, scale(tick), WIDTH - RIGHT, scale(tick), "grid"),
                   text(LEFT - 8, scale(tick) + 4, short(tick), "end")]
     parts.append(line(LEFT, bottom, WIDTH - RIGHT, bottom, "axis"))
-    parts += [text(at[x], bottom + 18, short(x), "middle") for x in places]
+    parts += [text(at[x], bottom + 18, f"{x:g}", "middle") for x in places]
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, bottom + 36, x_label, "middle"))
     parts.append(text(16, (TOP + bottom) / 2, y_label, "middle", more=f' transform="rotate(-90 16 {(TOP + bottom) / 2})"'))
     for number, (name, points) in enumerate(series.items()):
