@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Whether writes touch the reference counts: random 4 KiB writes on an image with many snapshots, the metrics before
-and after, and every read and write of the image that strace saw. Exit status 1 if a byte of the counts was touched."""
+and after, and every read and write of the image that strace saw; and whether the same writes cost the same bytes of metadata
+with one snapshot as with many. Exit status 1 if a byte of the counts was touched, or the bytes differ."""
 import glob
 import re
 import subprocess
 import sys
 import time
 
+import disks
 import rig
 
 CALLS = "read,write,readv,writev,pread64,pwrite64,preadv,pwritev,preadv2,pwritev2,fallocate,copy_file_range,mmap"
@@ -40,11 +42,15 @@ def touched(trace, image, region):
     return calls, inside
 
 
-def main():
-    options = rig.arguments(__doc__, gib=(10, "size of the disk"), snapshots=(1000, "snapshots"),
-                            writes=(100000, "random writes"))
-    target = rig.Fvd(options.work, options.gib * rig.GIB)
-    rig.fill(target, rig.GIB)
+def bytes_by_structure(before, after):
+    return {key.replace("fvd_", "").replace("_bytes_total", "").replace("structure=", "").replace('"', ""):
+            after[key] - before[key] for key in sorted(after) if key.startswith(("fvd_read_bytes", "fvd_write_bytes"))}
+
+
+def traced(options):
+    """Random writes under strace on a disk with many snapshots."""
+    target = disks.Fvd(options.work, options.gib * rig.GIB)
+    rig.fill(target, options.gib * rig.GIB // 10)
     rig.add_snapshots(target, 0, options.snapshots)
     region = target.count_region()
     before = target.metrics()
@@ -61,17 +67,40 @@ def main():
     if region != target.count_region():
         sys.exit("the reference counts moved")
     calls, inside = touched(trace, str(target.image), region)
-    row = {"snapshots": options.snapshots, "writes": result["total_ios"], "counts": region[1] - region[0],
-           "calls on the image": calls, "bytes of the counts in them": inside}
-    for key in sorted(after):
-        if key.startswith(("fvd_read_bytes", "fvd_write_bytes")):
-            row[key.replace("fvd_", "").replace("_bytes_total", "").replace('structure=', '').replace('"', "")] = (
-                after[key] - before[key])
     target.stop()
     target.check()
-    rig.report(options, "Bytes of each structure that random writes touch", [row])
-    if inside or row["read{refcounts}"] or row["write{refcounts}"] or calls < result["total_ios"]:
+    target.destroy()
+    return {"snapshots": options.snapshots, "writes": result["total_ios"], "counts": region[1] - region[0],
+            "calls on the image": calls, "bytes of the counts in them": inside} | bytes_by_structure(before, after)
+
+
+def same_writes(options, snapshots):
+    """The same synced writes, the first after a snapshot, on a disk that has so many. A commit follows each, so that the
+    bytes do not depend on when the daemon's own commits come."""
+    target = disks.Fvd(options.work, rig.GIB // 4)
+    rig.fill(target, target.size)
+    rig.add_snapshots(target, 0, snapshots - 1)
+    rig.fill(target, target.size)
+    target.create("last")
+    before = target.metrics()
+    rig.fio(target, direct=0, ioengine="psync", fsync=1, randrepeat=1, norandommap=0, io_size=options.synced * 4096)
+    row = {"snapshots": snapshots, "writes": options.synced} | bytes_by_structure(before, target.metrics())
+    target.destroy()
+    return row
+
+
+def main():
+    options = rig.arguments(__doc__, gib=(10, "size of the disk"), snapshots=(1000, "snapshots"),
+                            writes=(100000, "random writes under strace"), synced=(2000, "writes with a sync after each"))
+    row = traced(options)
+    same = [same_writes(options, 1), same_writes(options, options.snapshots)]
+    rig.report(options, ("touched", "Bytes of each structure that random writes touch", [row]),
+               ("same", "Bytes of each structure for the same writes, each synced", same))
+    if row["bytes of the counts in them"] or row["read{refcounts}"] or row["write{refcounts}"] or (
+            row["calls on the image"] < row["writes"]):
         sys.exit("FAILED: the counts were touched, or strace did not see the writes")
+    if any(same[0][key] != same[1][key] for key in same[0] if key.startswith("write{")):
+        sys.exit("FAILED: the number of snapshots changes what the same writes cost")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Snapshot operations: the time of create, goto and delete on a quiet disk; of create and delete beside a 4 KiB O_DIRECT
-writer at full speed, and what that writer feels of them (the longest write around the operation)."""
+"""Snapshot operations on disks of several sizes with few and many snapshots: the time of create, goto and delete on a quiet
+disk and beside a 4 KiB O_DIRECT writer at full speed, what that writer feels of them, the time from the daemon's start to a
+usable mount, and its memory."""
 import os
 import subprocess
 import sys
 import time
 
+import disks
 import rig
 
 
@@ -15,13 +17,12 @@ class Writer:
     def __init__(self, target, options, seconds):
         self.log = f"{options.work}/latency"
         self.process = subprocess.Popen(
-            rig.fio_command(target, time_based=1, runtime=seconds, write_lat_log=self.log, log_unix_epoch=1,
-                            **({"size": options.span} if options.span else {})),
+            rig.fio_command(target, **rig.for_seconds(seconds), write_lat_log=self.log, log_unix_epoch=1,
+                            size=min(options.data * rig.MIB, target.size) if target.dense else target.size),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def finish(self):
-        text = self.process.communicate(timeout=300)[0]
-        self.result = rig.fio_result(text)["write"]
+        self.result = rig.fio_result(self.process.communicate(timeout=300)[0])["write"]
         with open(f"{self.log}_clat.1.log", encoding="ascii") as file:
             self.samples = [(int(a), int(b) / 1e6) for a, b in (line.split(",")[:2] for line in file)]
         for name in ("clat", "slat", "lat"):
@@ -35,6 +36,9 @@ class Writer:
         return max((latency for moment, latency in self.samples
                     if moment >= start * 1000 - 1 and moment - latency <= end * 1000 + 1), default=0.0)
 
+    def slowest_thousandth(self):
+        return self.result["clat_ns"]["percentile"]["99.900000"] / 1e6
+
 
 def operations(target, rounds, pause=0.0):
     """Milliseconds of each create and each delete, and when each began and ended."""
@@ -43,10 +47,42 @@ def operations(target, rounds, pause=0.0):
         for name, action in (("create", target.create), ("delete", target.delete)):
             rig.poke(target, number)
             start = time.time()
-            times[name].append(rig.milliseconds(lambda: action(f"probe{number}")))
+            times[name].append(rig.milliseconds(lambda act=action: act(f"probe{number}")))
             windows[name].append((start, time.time()))
             time.sleep(pause)
     return times, windows
+
+
+def starts(target, rounds):
+    """Milliseconds from start to a usable disk, with the image in the page cache and without."""
+    found = {True: [], False: []}
+    target.stop()
+    for cold in (True, False):
+        for _ in range(rounds):
+            if cold:
+                rig.drop_from_cache(target.image)
+            found[cold].append(target.start())
+            target.stop()
+    target.start()
+    return rig.median(found[False]), rig.median(found[True])
+
+
+def with_writer(target, options):
+    """What a writer at full speed and the operations feel of each other."""
+    quiet = Writer(target, options, options.seconds)
+    quiet.finish()
+    busy = Writer(target, options, options.seconds + 0.5 * options.rounds)
+    time.sleep(0.5 + options.seconds / 4)
+    times, windows = operations(target, options.rounds, 0.2)
+    busy.finish()
+    stall = [busy.longest(*window) for window in windows["create"] + windows["delete"]]
+    return {
+        "busy create ms": rig.median(times["create"]), "busy delete ms": rig.median(times["delete"]),
+        "stall ms": rig.median(stall), "longest stall ms": max(stall),
+        "p99.9 ms": busy.slowest_thousandth(), "p99.9 quiet ms": quiet.slowest_thousandth(),
+        "longest quiet ms": max(latency for _, latency in quiet.samples),
+        "IOPS": busy.result["iops"], "IOPS quiet": quiet.result["iops"],
+    }
 
 
 def measure(target, options, existing):
@@ -55,52 +91,66 @@ def measure(target, options, existing):
     rig.poke(target, 1)
     goto = [target.goto("goal") for _ in range(options.rounds)]
     target.delete("goal")
-    time.sleep(2)
-    quiet = Writer(target, options, options.seconds)
-    quiet.finish()
-    busy = Writer(target, options, 2 + options.rounds)
-    time.sleep(1.5)
-    times, windows = operations(target, options.rounds, 0.25)
-    busy.finish()
-    stall = {name: [busy.longest(*window) for window in windows[name]] for name in windows}
-    row = {
-        "target": target.name, "disk": f"{target.size // rig.GIB} GiB", "snapshots": existing,
-        "create ms": rig.median(idle["create"]), "goto ms": rig.median(goto), "delete ms": rig.median(idle["delete"]),
-        "with a writer: create": rig.median(times["create"]), "delete": rig.median(times["delete"]),
-        "stall create": rig.median(stall["create"]), "worst": max(stall["create"]),
-        "stall delete": rig.median(stall["delete"]), "worst delete": max(stall["delete"]),
-        "p99.9 ms": busy.result["clat_ns"]["percentile"]["99.900000"] / 1e6,
-        "p99.9 quiet": quiet.result["clat_ns"]["percentile"]["99.900000"] / 1e6,
-        "longest quiet": max(latency for _, latency in quiet.samples),
-        "IOPS": busy.result["iops"], "IOPS quiet": quiet.result["iops"],
-    }
+    warm, cold = starts(target, options.rounds)
+    memory = [target.memory()[0]]
+    beside = with_writer(target, options)
+    for _ in range(2):
+        rig.fio(target, iodepth=16, **rig.for_seconds(options.seconds))
+        memory.append(target.memory()[0])
+    row = {"target": target.name, "disk": rig.size_text(target.size), "snapshots": existing,
+           "create ms": rig.median(idle["create"]), "goto ms": rig.median(goto), "delete ms": rig.median(idle["delete"])}
+    row |= beside | {"start ms": warm, "cold start ms": cold, "RSS KiB started": memory[0], "after writes": memory[1],
+                     "after as many again": memory[2]}
     print(row, file=sys.stderr)
     return row
 
 
+def add_data(target, options):
+    """On a small disk as one piece of whole chunks, on a large one scattered over all of it."""
+    length = min(options.data * rig.MIB, target.size)
+    if target.dense:
+        rig.fill(target, length)
+    else:
+        rig.scatter(target, length)
+
+
+def one_disk(kind, gib, counts, options):
+    target = kind(options.work, gib * rig.GIB)
+    target.dense = gib <= 10
+    add_data(target, options)
+    rows, have = [], 0
+    for count in counts:
+        if kind is disks.Fvd:
+            have = rig.add_snapshots(target, have, count)
+        else:
+            with target.careless():
+                have = rig.add_snapshots(target, have, count, options.peer_seconds)
+        if target.dense:  # whole chunks again: what a writer pays on a disk that has long been as it is
+            rig.fill(target, min(options.data * rig.MIB, target.size))
+        rows.append(measure(target, options, have))
+        if have < count:
+            break
+    target.stop()
+    if kind is disks.Fvd:
+        target.check()
+    target.destroy()
+    return rows
+
+
 def main():
-    options = rig.arguments(__doc__, rounds=(5, "times that each operation is done"), seconds=(5, "that a writer runs"),
-                            counts=("0,100,1000", "numbers of existing snapshots on 10 GiB"),
-                            peer_seconds=(240, "that the peer may take to make its snapshots"),
-                            large=(1, "also 1 TiB with 4 GiB of scattered data"))
+    options = rig.arguments(__doc__, rounds=(5, "times that each operation is done"), seconds=(2.0, "that a writer runs"),
+                            sizes=("10,100,1024", "GiB of the disks"), counts=("0,100,1000", "numbers of snapshots"),
+                            data=(4096, "MiB of data on each disk"),
+                            peer_counts=("0,100,1000", "numbers of snapshots of the peers"),
+                            peer_large_counts=("0", "the same on disks of 1 TiB and more, where each takes seconds"),
+                            peer_seconds=(60, "that a peer may take to make its snapshots"))
     rows = []
-    for kind in rig.targets(options):
-        options.span = 4 * rig.GIB
-        target = kind(options.work, 10 * rig.GIB)
-        have = 0
-        for count in map(int, options.counts.split(",")):
-            have = rig.add_snapshots(target, have, count, options.peer_seconds if kind is not rig.Fvd else None)
-            # Whole chunks again: a first write into a chunk that snapshots share and that is partial copies its blocks.
-            rig.fill(target, 4 * rig.GIB)
-            rows.append(measure(target, options, have))
-        target.destroy()
-        if options.large:
-            options.span = None
-            target = kind(options.work, 1024 * rig.GIB)
-            rig.scatter(target, 4 * rig.GIB)
-            rows.append(measure(target, options, 0))
-            target.destroy()
-    rig.report(options, "Snapshot operations, with a writer running during create and delete", rows)
+    for gib in rig.numbers(options.sizes):
+        for kind in disks.kinds(options):
+            counts = options.counts if kind is disks.Fvd else (
+                options.peer_counts if gib < 1024 else options.peer_large_counts)
+            rows += one_disk(kind, gib, rig.numbers(counts), options)
+    rig.report(options, ("operations", "Snapshot operations, daemon start and memory", rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 // Open files: current-state, each snapshot's disk.raw, and the texts of .fvd.
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fuse.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -23,15 +22,6 @@ namespace {
 // One copy_file_range request does at most this much, so that none takes long; callers go on from a short count.
 constexpr std::uint64_t kMaxCopy = 256U << 20;
 
-// libfuse 3.14 cannot ask for parallel writes, but the kernel's reply is a plain structure.
-int reply_direct_open(fuse_req_t req, const fuse_file_info& fi) {
-  fuse_open_out out{};
-  out.fh = fi.fh;
-  out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | (fi.keep_cache != 0 ? FOPEN_KEEP_CACHE : 0U) |
-                   (fi.noflush != 0 ? FOPEN_NOFLUSH : 0U);
-  return fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out));
-}
-
 bool wants_write(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 
 // That reads and writes which are not aligned fail is how QEMU finds out that 512 bytes are enough.
@@ -47,7 +37,7 @@ void Filesystem::reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, 
   const bool current = handle->node.kind == NodeKind::kCurrent;
   if (current) ++holders_;
   // An open that was interrupted is never released by the kernel.
-  if ((handle->direct ? reply_direct_open(req, *fi) : fuse_reply_open(req, fi)) == 0) {
+  if ((handle->direct ? reply_open_past_cache(req, *fi) : fuse_reply_open(req, fi)) == 0) {
     (void)handle.release();
     return;
   }

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "fuse/lowlevel.h"
 
 namespace fvdfs {
 namespace {
@@ -92,6 +91,15 @@ ssize_t write_reply(int fd, iovec* parts, int count, void* /*user_data*/) {
 }  // namespace
 
 bool can_pass_the_page_cache() { return g_can_pass_cache.load(std::memory_order_relaxed); }
+
+// libfuse 3.14 cannot ask for parallel writes, but the kernel's reply is a plain structure.
+int reply_open_past_cache(fuse_req_t req, const fuse_file_info& fi) {
+  fuse_open_out out{};
+  out.fh = fi.fh;
+  out.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES | (fi.keep_cache != 0 ? FOPEN_KEEP_CACHE : 0U) |
+                   (fi.noflush != 0 ? FOPEN_NOFLUSH : 0U);
+  return fuse_reply_buf(req, reinterpret_cast<const char*>(&out), sizeof(out));
+}
 
 bool install_transport(fuse_session* session) {
   fuse_custom_io io{};

@@ -10,7 +10,7 @@
 #ifndef FVDFS_TRANSPORT_H_
 #define FVDFS_TRANSPORT_H_
 
-struct fuse_session;
+#include "fuse/lowlevel.h"
 
 namespace fvdfs {
 
@@ -20,6 +20,9 @@ bool install_transport(fuse_session* session);
 // Whether files may be opened past the page cache (FOPEN_DIRECT_IO) beside others that use it: the kernel must drop
 // cached pages after such a write, not only before, and let such files be mapped. Known once the kernel has said hello.
 bool can_pass_the_page_cache();
+// As fuse_reply_open(), for a file whose requests pass the page cache and whose direct writes are served in parallel.
+// REQUIRES can_pass_the_page_cache().
+int reply_open_past_cache(fuse_req_t req, const fuse_file_info& fi);
 
 }  // namespace fvdfs
 
