@@ -301,7 +301,7 @@ Status ImageImpl::snapshot_delete(std::string_view name) {
     return {Code::kBusy, "snapshot \"" + record.name + "\" is held; take the hold off first"};
   }
   if (!directory_.begin_delete(record.id)) {
-    return {Code::kBusy, "snapshot \"" + record.name + "\" is open; close its disk.raw first"};
+    return {Code::kBusy, "snapshot \"" + record.name + "\" is open; close its disk.raw, or let its stream end, first"};
   }
   const Status s = delete_record(record, std::move(records));
   directory_.end_delete();
