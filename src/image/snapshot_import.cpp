@@ -75,9 +75,17 @@ Status SnapshotImporter::begin() {
     return take_up_base(*SnapshotDirectory::find(*records, options_.base));
   }
   if (Status s = state_.table.resize(chunks); !s) return s;
-  if (image_.base_ == nullptr) return Status::ok();
-  for (std::uint32_t v = 0; v < chunks; ++v) state_.table.store(v, image_.unmapped_entry(v));
+  hide_base_image(0);
   return Status::ok();
+}
+
+// From virtual chunk `first` on, what nothing was written to reads as zeros. Entries that are EMPTY and stay so are
+// left alone: to store them would take memory for a disk of any size.
+void SnapshotImporter::hide_base_image(std::uint32_t first) {
+  if (image_.base_ == nullptr) return;
+  const std::uint64_t end =
+      std::min<std::uint64_t>(state_.table.size(), div_ceil(image_.base_->size(), geometry_.chunk_size()));
+  for (std::uint32_t v = first; v < end; ++v) state_.table.store(v, format::kZero);
 }
 
 Status SnapshotImporter::take_up_base(const SnapshotRecord& base) {
@@ -89,7 +97,7 @@ Status SnapshotImporter::take_up_base(const SnapshotRecord& base) {
     const std::uint32_t entry = state_.table.load(v);
     if (names_chunk(entry)) state_.table.store(v, entry | kSharedFlag);
   }
-  for (std::uint32_t v = base_chunks; v < chunks; ++v) state_.table.store(v, image_.unmapped_entry(v));
+  hide_base_image(base_chunks);
   for (std::uint32_t v = chunks; v < base_chunks; ++v) unmap(v);
   if (Status s = state_.table.resize(chunks); !s) return s;
   // Whoever goes to the snapshot and grows the disk must see zeros past its end.
@@ -128,10 +136,12 @@ Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) {
     const std::uint64_t start = std::uint64_t{v} << geometry_.chunk_log2;
     const std::uint64_t in_use = std::min(geometry_.chunk_size(), options_.virtual_size - start);
     const std::uint64_t piece = std::min(end - offset, start + in_use - offset);
-    if (piece == in_use) {
-      unmap(v);
-    } else if (state_.table.load(v) != image_.unmapped_entry(v)) {
-      if (Status s = put(v, offset - start, {{}, piece}); !s) return s;
+    if (state_.table.load(v) != image_.unmapped_entry(v)) {
+      if (piece == in_use) {
+        unmap(v);
+      } else if (Status s = put(v, offset - start, {{}, piece}); !s) {
+        return s;
+      }
     }
     offset += piece;
   }
