@@ -98,7 +98,9 @@ Status SnapshotImporter::take_up_base(const SnapshotRecord& base) {
     if (names_chunk(entry)) state_.table.store(v, entry | kSharedFlag);
   }
   hide_base_image(base_chunks);
-  for (std::uint32_t v = chunks; v < base_chunks; ++v) unmap(v);
+  for (std::uint32_t v = chunks; v < base_chunks; ++v) {
+    if (state_.table.load(v) != format::kEmpty) unmap(v);
+  }
   if (Status s = state_.table.resize(chunks); !s) return s;
   // Whoever goes to the snapshot and grows the disk must see zeros past its end.
   const std::uint64_t end = std::min(base.virtual_size, std::uint64_t{chunks} << geometry_.chunk_log2);

@@ -206,6 +206,25 @@ TEST_F(CliStream, RefusesWhatDoesNotFit) {
   EXPECT_EQ(fvd_with_input("", {"receive", "--name", "", copy}).status, cli::kUsage);
 }
 
+TEST_F(CliStream, AnImageInUseIsReadByForceOnly) {
+  const std::string alone = send("s2", "s1");
+  const auto user = Image::open(source, quiet());
+  ASSERT_OK(user);
+  const char* binary = std::getenv("FVD_BINARY");  // locks are between processes
+  ASSERT_NE(binary, nullptr);
+  const std::string out = directory.file("out");
+  const auto send_with = [&](const std::string& option) {
+    // NOLINTNEXTLINE(cert-env33-c)
+    return WEXITSTATUS(std::system(
+        (std::string("'") + binary + "' send " + option + " -i s1 '" + source + "' s2 > '" + out + "' 2> /dev/null")
+            .c_str()));
+  };
+  EXPECT_EQ(send_with(""), cli::kFailure);
+  EXPECT_EQ(file_bytes(out), "");
+  EXPECT_EQ(send_with("-U"), cli::kSuccess);
+  EXPECT_TRUE(file_bytes(out) == alone);
+}
+
 TEST_F(CliStream, ADiskThatIsTooLargeForTheChunkSizeIsRefused) {
   const std::string large = directory.file("large.fvd");
   fvd_ok({"create", "--chunk-size", "1M", large, "20T"});
