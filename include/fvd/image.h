@@ -162,8 +162,8 @@ struct ImportOptions {
 
 // A snapshot that is built from outside, beside current-state and all other work on the image; see
 // Image::import_snapshot(). Nothing of it can be seen before commit(); destroyed without that, it leaves nothing, and so
-// does a crash. Base and parent cannot be deleted while it lives. Thread-safe; must be destroyed before the image is
-// closed.
+// does a crash. Base and parent cannot be deleted while it lives. Thread-safe; one that was not committed must be destroyed
+// before the image is closed.
 class SnapshotImport {
  public:
   virtual ~SnapshotImport() = default;

@@ -36,7 +36,11 @@ SnapshotImporter::~SnapshotImporter() {
       image_.after_operation();
     }
   }
-  for (const SnapshotId id : pinned_) image_.directory_.remove_reader(id);
+  unpin();
+}
+
+void SnapshotImporter::unpin() {
+  for (const SnapshotId id : std::exchange(pinned_, {})) image_.directory_.remove_reader(id);
 }
 
 Status SnapshotImporter::check_options() const {
@@ -220,6 +224,7 @@ Result<SnapshotId> SnapshotImporter::commit() {
   record.description = options_.description;
   if (Status s = image_.add_record(&record, capture); !s) return s;
   over_ = true;
+  unpin();
   return record.id;
 }
 
