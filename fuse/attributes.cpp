@@ -76,6 +76,7 @@ bool Attributes::get(std::uint64_t inode, struct stat* st) const {
       break;
     }
     case NodeKind::kDotFvd:
+    case NodeKind::kSendFolder:
       st->st_mode = S_IFDIR | (owner_.directory_mode & 0555U);
       st->st_nlink = 2;
       set_times(st, mounted_);
@@ -87,6 +88,17 @@ bool Attributes::get(std::uint64_t inode, struct stat* st) const {
       st->st_mode = S_IFREG | (owner_.directory_mode & 0444U);
       set_times(st, now(CLOCK_REALTIME));
       break;
+    case NodeKind::kSend: {
+      // It gives the disk away, so whoever may not get at disk.raw may not read it either.
+      struct stat folder {};
+      if (!get(snapshot_inode(node.snapshot), &folder) || !get(disk_inode(node.snapshot), st)) return false;
+      if (node.since != 0 && !image_.find_snapshot(node.since)) return false;
+      st->st_ino = inode;
+      st->st_mode = S_IFREG | (st->st_mode & 0444U & (folder.st_mode & 0111U) << 2U);
+      st->st_size = 0;  // nobody knows before it was made
+      st->st_blocks = 0;
+      return true;
+    }
     case NodeKind::kSnapshot:
     case NodeKind::kDisk:
     case NodeKind::kSnapshotLink: {

@@ -56,4 +56,14 @@ std::string render_metrics(const std::vector<fvd::Metric>& metrics) {
   return text;
 }
 
+std::optional<SendName> find_send(const fvd::Image& image, std::string_view name) {
+  if (const auto whole = image.find_snapshot(name)) return SendName{whole->id, 0};
+  for (std::size_t at = name.find(".."); at != std::string_view::npos; at = name.find("..", at + 1)) {
+    const auto since = image.find_snapshot(name.substr(0, at));
+    const auto snapshot = image.find_snapshot(name.substr(at + 2));
+    if (since && snapshot && since->id != snapshot->id) return SendName{snapshot->id, since->id};
+  }
+  return std::nullopt;
+}
+
 }  // namespace fvdfs

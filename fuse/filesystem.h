@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -109,6 +110,7 @@ class Filesystem {
   void open_current(fuse_req_t req, fuse_file_info* fi);
   void empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
+  void read_stream(fuse_req_t req, const std::shared_ptr<StreamHandle>& handle, size_t size, off_t offset);
   void flush_kernel_if_dirty();
   void tell_size(int looks);  // in the background, so many times, a millisecond apart
   fvd::Result<fvd::SnapshotId> cut(const std::string& name);

@@ -13,18 +13,28 @@
 #include "fuse/inodes.h"
 #include "fuse/lowlevel.h"
 #include "fvd/image.h"
+#include "fvd/stream.h"
 
 namespace fvdfs {
+
+// A stream of .fvd/send: read from its beginning to its end, each byte once. Under `mutex`: two threads may read one
+// descriptor.
+struct StreamHandle {
+  std::mutex mutex;
+  std::unique_ptr<fvd::SendStream> stream;
+  std::uint64_t position = 0;  // bytes given
+};
 
 struct FileHandle {
   Node node;
   bool writer = false;                         // counted in Writers
   bool direct = false;                         // its requests pass the kernel's page cache
   bool emptied = false;                        // opened with O_TRUNC
-  fvd::StateReader* state = nullptr;           // what is read; nullptr for the files of .fvd
+  fvd::StateReader* state = nullptr;           // what is read; nullptr for what is in .fvd
   std::shared_ptr<fvd::StateReader> snapshot;  // owner of `state` for a disk.raw: keeps the snapshot from deletion
   // Content of a file of .fvd, as it was at open. Shared with its readers: once the caller has the reply it may close.
   std::shared_ptr<const std::string> text;
+  std::shared_ptr<StreamHandle> stream;  // shared for the same reason
 };
 
 // The listing is made when reading starts at the beginning, so that one pass through a directory neither skips nor

@@ -21,14 +21,17 @@ enum class NodeKind : std::uint8_t {
   kTree,          // .fvd/tree
   kInfo,          // .fvd/info.json
   kMetrics,       // .fvd/metrics
+  kSendFolder,    // .fvd/send
   kSnapshot,      // the directory of one snapshot
   kDisk,          // its disk.raw
   kSnapshotLink,  // its symbolic link `parent`
+  kSend,          // its stream in .fvd/send, whole or since another
 };
 
 struct Node {
   NodeKind kind = NodeKind::kNone;
-  fvd::SnapshotId snapshot = 0;  // of the last three kinds
+  fvd::SnapshotId snapshot = 0;  // of the last four kinds
+  fvd::SnapshotId since = 0;     // of a stream of what changed: since that snapshot
 };
 
 inline constexpr std::uint64_t kRootInode = 1;  // FUSE_ROOT_ID
@@ -39,11 +42,20 @@ inline constexpr std::uint64_t kDotFvdInode = 5;
 inline constexpr std::uint64_t kTreeInode = 6;
 inline constexpr std::uint64_t kInfoInode = 7;
 inline constexpr std::uint64_t kMetricsInode = 8;
+inline constexpr std::uint64_t kSendFolderInode = 9;
 
-// Three of each sixteen numbers from 16 on belong to a snapshot.
+// Four of each sixteen numbers from 16 on belong to a snapshot.
 constexpr std::uint64_t snapshot_inode(fvd::SnapshotId id) { return std::uint64_t{id} << 4; }
 constexpr std::uint64_t disk_inode(fvd::SnapshotId id) { return snapshot_inode(id) | 1; }
 constexpr std::uint64_t link_inode(fvd::SnapshotId id) { return snapshot_inode(id) | 2; }
+
+// A stream between two snapshots has the highest bit set, then 31 bits of the older id and 32 of the other: an id from
+// 2^31 on has no such number (since = 0 always has one).
+inline constexpr std::uint64_t kPairFlag = std::uint64_t{1} << 63;
+constexpr bool has_send_inode(fvd::SnapshotId since) { return since < (1U << 31); }
+constexpr std::uint64_t send_inode(fvd::SnapshotId id, fvd::SnapshotId since) {
+  return since == 0 ? snapshot_inode(id) | 3 : kPairFlag | std::uint64_t{since} << 32 | id;
+}
 
 constexpr Node node_of(std::uint64_t inode) {
   switch (inode) {
@@ -63,8 +75,15 @@ constexpr Node node_of(std::uint64_t inode) {
       return {NodeKind::kInfo, 0};
     case kMetricsInode:
       return {NodeKind::kMetrics, 0};
+    case kSendFolderInode:
+      return {NodeKind::kSendFolder, 0};
     default:
       break;
+  }
+  if ((inode & kPairFlag) != 0) {
+    const auto since = static_cast<fvd::SnapshotId>((inode & ~kPairFlag) >> 32);
+    const auto newer = static_cast<fvd::SnapshotId>(inode);
+    return since == 0 || newer == 0 ? Node{} : Node{NodeKind::kSend, newer, since};
   }
   const std::uint64_t id = inode >> 4;
   if (id == 0 || id > UINT32_MAX) return {};
@@ -76,6 +95,8 @@ constexpr Node node_of(std::uint64_t inode) {
       return {NodeKind::kDisk, snapshot};
     case 2:
       return {NodeKind::kSnapshotLink, snapshot};
+    case 3:
+      return {NodeKind::kSend, snapshot};
     default:
       return {};
   }

@@ -70,6 +70,16 @@ void Filesystem::open(fuse_req_t req, fuse_ino_t inode, fuse_file_info* fi) {
   } else if (node.kind == NodeKind::kTree || node.kind == NodeKind::kInfo || node.kind == NodeKind::kMetrics) {
     handle->text = std::make_shared<const std::string>(dot_fvd_text(node.kind));
     fi->direct_io = 1;  // each open has its own content
+  } else if (node.kind == NodeKind::kSend) {
+    auto stream = fvd::SendStream::open(image_, node.snapshot, node.since);
+    if (!stream) {
+      fuse_reply_err(req, fail(stream.status(), "open of a stream"));
+      return;
+    }
+    handle->stream = std::make_shared<StreamHandle>();
+    handle->stream->stream = std::move(*stream);
+    fi->direct_io = 1;
+    fi->nonseekable = 1;
   } else {
     fuse_reply_err(req, ENOENT);
     return;
@@ -160,6 +170,10 @@ void Filesystem::release(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* f
 
 void Filesystem::read(fuse_req_t req, fuse_ino_t /*inode*/, size_t size, off_t offset, fuse_file_info* fi) {
   const FileHandle& handle = file_handle(fi);
+  if (handle.stream) {
+    read_stream(req, handle.stream, size, offset);
+    return;
+  }
   if (handle.state == nullptr) {
     const std::shared_ptr<const std::string> text = handle.text;
     const std::size_t start = std::min(static_cast<std::size_t>(offset), text->size());
@@ -174,6 +188,27 @@ void Filesystem::read(fuse_req_t req, fuse_ino_t /*inode*/, size_t size, off_t o
   const auto count = handle.state->read(static_cast<std::uint64_t>(offset), buffer.bytes());
   if (!count) {
     fuse_reply_err(req, fail(count.status(), "read"));
+    return;
+  }
+  fuse_reply_buf(req, reinterpret_cast<const char*>(buffer.bytes().data()), *count);
+}
+
+void Filesystem::read_stream(fuse_req_t req, const std::shared_ptr<StreamHandle>& handle, size_t size, off_t offset) {
+  // Once the caller has the reply it may close: the handle that keeps the stream may be gone then.
+  const std::shared_ptr<StreamHandle> kept = handle;
+  const ReadBuffer buffer(size);
+  fvd::Result<std::size_t> count = std::size_t{0};
+  {
+    const std::lock_guard lock(kept->mutex);
+    if (static_cast<std::uint64_t>(offset) != kept->position) {
+      fuse_reply_err(req, ESPIPE);
+      return;
+    }
+    count = kept->stream->read(buffer.bytes());
+    if (count) kept->position += *count;
+  }
+  if (!count) {
+    fuse_reply_err(req, fail(count.status(), "reading a stream"));
     return;
   }
   fuse_reply_buf(req, reinterpret_cast<const char*>(buffer.bytes().data()), *count);

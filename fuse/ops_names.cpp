@@ -25,12 +25,13 @@ struct FixedName {
   const char* name;
   std::uint64_t inode;
 };
-constexpr std::array<FixedName, 6> kFixedNames{{{kRootInode, "current-state", kCurrentInode},
+constexpr std::array<FixedName, 7> kFixedNames{{{kRootInode, "current-state", kCurrentInode},
                                                 {kRootInode, "snapshots", kSnapshotsInode},
                                                 {kRootInode, ".fvd", kDotFvdInode},
                                                 {kDotFvdInode, "tree", kTreeInode},
                                                 {kDotFvdInode, "info.json", kInfoInode},
-                                                {kDotFvdInode, "metrics", kMetricsInode}}};
+                                                {kDotFvdInode, "metrics", kMetricsInode},
+                                                {kDotFvdInode, "send", kSendFolderInode}}};
 
 bool is_fixed(std::uint64_t inode) {
   return std::any_of(kFixedNames.begin(), kFixedNames.end(), [&](const auto& f) { return f.inode == inode; });
@@ -55,6 +56,11 @@ std::optional<std::uint64_t> Filesystem::child_of(std::uint64_t parent, const ch
     case NodeKind::kSnapshot:
       if (std::strcmp(name, "disk.raw") == 0) return disk_inode(node.snapshot);
       if (std::strcmp(name, "parent") == 0) return link_inode(node.snapshot);
+      break;
+    case NodeKind::kSendFolder:
+      if (const auto send = find_send(image_, name); send && has_send_inode(send->since)) {
+        return send_inode(send->snapshot, send->since);
+      }
       break;
     default:
       break;
@@ -101,7 +107,8 @@ void Filesystem::reply_entry(fuse_req_t req, std::uint64_t inode) {
 }
 
 void Filesystem::lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  if (std::strlen(name) > fvd::kMaxNameBytes) {
+  // In .fvd/send two names stand in one.
+  if (std::strlen(name) > (parent == kSendFolderInode ? 2 * fvd::kMaxNameBytes + 2 : fvd::kMaxNameBytes)) {
     fuse_reply_err(req, ENAMETOOLONG);
     return;
   }
@@ -224,7 +231,15 @@ std::vector<DirectoryHandle::Entry> Filesystem::list(std::uint64_t inode) const 
     case NodeKind::kDotFvd:
       entries.push_back({"..", kRootInode, S_IFDIR});
       for (const FixedName& fixed : kFixedNames) {
-        if (fixed.parent == kDotFvdInode) entries.push_back({fixed.name, fixed.inode, S_IFREG});
+        const mode_t type = fixed.inode == kSendFolderInode ? S_IFDIR : S_IFREG;
+        if (fixed.parent == kDotFvdInode) entries.push_back({fixed.name, fixed.inode, type});
+      }
+      break;
+    case NodeKind::kSendFolder:
+      // Those since another snapshot are there too, but would be too many to list.
+      entries.push_back({"..", kDotFvdInode, S_IFDIR});
+      for (const fvd::SnapshotInfo& snapshot : image_.snapshots()) {
+        entries.push_back({snapshot.name, send_inode(snapshot.id, 0), S_IFREG});
       }
       break;
     default:

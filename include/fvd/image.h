@@ -132,6 +132,51 @@ class StateReader {
   Result<std::uint64_t> seek_hole(std::uint64_t offset);
 };
 
+// Where two snapshots differ, told from metadata alone. Never misses a difference; may report one where the content is
+// equal (the same bytes written twice), at worst a block at a time. Thread-safe. Neither snapshot can be deleted while it
+// lives, and it must not outlive the image.
+class SnapshotDiff {
+ public:
+  struct Run {
+    std::uint64_t offset = 0;  // bytes
+    std::uint64_t length = 0;  // bytes
+    bool differs = false;
+  };
+  virtual ~SnapshotDiff() = default;
+  // Bytes: of the larger disk. What lies past the end of the smaller one differs.
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+  // The run that starts at `offset`, as long as one lookup can tell (callers join neighbours), cut at size(). kInvalid
+  // at or past that.
+  virtual Result<Run> run(std::uint64_t offset) = 0;
+};
+
+struct ImportOptions {
+  std::string name;
+  std::string description;
+  std::uint64_t virtual_size = 0;    // bytes; multiple of 512
+  std::int64_t created_seconds = 0;  // since 1970-01-01 UTC
+  std::uint32_t created_nanoseconds = 0;
+  SnapshotId parent = 0;  // 0 = root of a tree
+  SnapshotId base = 0;    // the snapshot whose content it begins with (zeros past that one's end); 0 = zeros
+};
+
+// A snapshot that is built from outside, beside current-state and all other work on the image; see
+// Image::import_snapshot(). Nothing of it can be seen before commit(); destroyed without that, it leaves nothing, and so
+// does a crash. Base and parent cannot be deleted while it lives. Thread-safe; one that was not committed must be destroyed
+// before the image is closed.
+class SnapshotImport {
+ public:
+  virtual ~SnapshotImport() = default;
+  // The snapshot holds `data` at `offset`. kInvalid when the range is not within its virtual size. On failure any part
+  // may have been written; it can be tried again.
+  virtual Status write(std::uint64_t offset, std::span<const std::byte> data) = 0;
+  // The range reads as zeros. The same errors.
+  virtual Status discard(std::uint64_t offset, std::uint64_t length) = 0;
+  // Makes it a snapshot of the image, durable and all-or-nothing as every snapshot operation, and ends the import.
+  // kExists, kTooMany, kNoSpace: nothing has happened, it can be tried again.
+  virtual Result<SnapshotId> commit() = 0;
+};
+
 class Image : public StateReader {
  public:
   // Makes a new image at `path`. Fails with kExists where a file is (unless options.overwrite) and leaves it untouched;
@@ -186,7 +231,7 @@ class Image : public StateReader {
   virtual Status snapshot_set_description(std::string_view name, std::string_view description) = 0;
   virtual Status snapshot_set_hold(std::string_view name, bool hold) = 0;
 
-  [[nodiscard]] virtual std::vector<SnapshotInfo> snapshots() const = 0;  // in order of creation
+  [[nodiscard]] virtual std::vector<SnapshotInfo> snapshots() const = 0;  // in the order in which they came
   [[nodiscard]] virtual std::optional<SnapshotInfo> find_snapshot(std::string_view name) const = 0;
   [[nodiscard]] virtual std::optional<SnapshotInfo> find_snapshot(SnapshotId id) const = 0;
   [[nodiscard]] virtual SnapshotId current_parent() const = 0;
@@ -194,6 +239,11 @@ class Image : public StateReader {
   virtual Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) = 0;
   // Bytes of chunks that only this snapshot reaches: what deleting it would free. Reads the reference counts.
   virtual Result<std::uint64_t> snapshot_exclusive(SnapshotId id) = 0;
+  // kNotFound when there is no such snapshot.
+  virtual Result<std::unique_ptr<SnapshotDiff>> diff_snapshots(SnapshotId a, SnapshotId b) = 0;
+  // Begins to build a snapshot aside. Errors as of snapshot_create(), and kNotFound for the parent or base, kInvalid for
+  // a size or time that cannot be.
+  virtual Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions& options) = 0;
 
   // --- about it -----------------------------------------------------------------------------------------------------
   [[nodiscard]] virtual ImageInfo info() const = 0;

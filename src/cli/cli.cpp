@@ -22,9 +22,9 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 9> kCommands{&kCreate,       &kInfo,           &kTree,
-                                              &kSnapshotList, &kSnapshotCreate, &kSnapshotDelete,
-                                              &kSnapshotGoto, &kSnapshotRename, &kCheck};
+const std::array<const Command*, 11> kCommands{&kCreate,         &kInfo,           &kTree,         &kSnapshotList,
+                                               &kSnapshotCreate, &kSnapshotDelete, &kSnapshotGoto, &kSnapshotRename,
+                                               &kSend,           &kReceive,        &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }
 std::string_view word_in_group(const Command& command) { return command.name.substr(kGroup.size() + 1); }

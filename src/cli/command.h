@@ -53,6 +53,8 @@ extern const Command kSnapshotCreate;
 extern const Command kSnapshotDelete;
 extern const Command kSnapshotGoto;
 extern const Command kSnapshotRename;
+extern const Command kSend;
+extern const Command kReceive;
 extern const Command kCheck;
 
 // Prints "fvd: what, which file, why, what to do" as one line and returns kFailure. `status` is a failure.

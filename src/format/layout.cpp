@@ -17,6 +17,18 @@ std::string uuid_text(const Uuid& uuid) {
   return text;
 }
 
+Uuid uuid_of(std::string_view text) {
+  Uuid uuid{};
+  std::size_t digits = 0;
+  for (const char c : text) {
+    const bool letter = c >= 'a' && c <= 'f';
+    if ((!letter && (c < '0' || c > '9')) || digits == 2 * uuid.size()) continue;
+    std::byte& byte = uuid[digits++ / 2];
+    byte = byte << 4 | static_cast<std::byte>(letter ? c - 'a' + 10 : c - '0');
+  }
+  return uuid;
+}
+
 void ObjectRef::encode(std::byte* out) const {
   store_le(out, first_chunk);
   store_le(out + 4, crc);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "fvd/status.h"
 
@@ -48,6 +49,7 @@ inline constexpr std::uint64_t kKnownCompat = 0;
 
 using Uuid = std::array<std::byte, 16>;
 std::string uuid_text(const Uuid& uuid);  // 8-4-4-4-12 lower-case hex
+Uuid uuid_of(std::string_view text);      // the same back; what is no digit is left out
 
 // Where an immutable metadata object lies: a run of whole chunks from `first_chunk`, `length` bytes of it used.
 // All zero = there is none.

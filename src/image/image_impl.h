@@ -1,5 +1,6 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, settle.cpp, background.cpp and info.cpp.
+// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp, background.cpp, diff.cpp and
+// info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
@@ -76,6 +77,8 @@ class ImageImpl final : public Image {
   [[nodiscard]] SnapshotId current_parent() const override;
   Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) override;
   Result<std::uint64_t> snapshot_exclusive(SnapshotId id) override;
+  Result<std::unique_ptr<SnapshotDiff>> diff_snapshots(SnapshotId a, SnapshotId b) override;
+  Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions& options) override;
 
   [[nodiscard]] ImageInfo info() const override;
   [[nodiscard]] std::uint64_t allocated() const override;
@@ -84,6 +87,7 @@ class ImageImpl final : public Image {
 
  private:
   friend class SnapshotReader;
+  friend class SnapshotImporter;
 
   // What a write puts into a chunk: bytes, or zeros without any.
   struct Payload {
@@ -104,12 +108,16 @@ class ImageImpl final : public Image {
   Status write_own_partial(std::uint32_t v, std::uint32_t entry, std::uint64_t offset, const Payload& payload,
                            std::unique_lock<std::mutex>& stripe);
   Status write_new_chunk(std::uint32_t v, std::uint32_t old_entry, std::uint64_t offset, const Payload& payload);
+  // Puts `payload` over what `*mapping` names, in a new chunk that nothing refers to yet, and makes *mapping what names
+  // the result: that chunk, or none where it is all zeros. On failure nothing is allocated.
+  Status build_chunk(std::uint32_t v, std::uint64_t offset, const Payload& payload, Mapping* mapping);
   Status put(std::uint32_t chunk, std::uint64_t offset, const Payload& payload);
   Status fill_edges(std::uint32_t v, std::uint32_t chunk, std::uint32_t origin, std::span<const std::uint64_t> words,
                     std::uint64_t offset, std::uint64_t length);
   Status copy_blocks(std::uint32_t v, std::uint32_t from_origin, std::uint32_t to_chunk, std::uint64_t offset,
                      std::uint64_t length);
   Result<std::uint32_t> allocate_data(bool must_read_zero);
+  Status find_space();  // after kNoSpace: gives back what only waits for it, so that trying again makes sense
   // Makes `entry` (and, with kPartialFlag, `partial`) the mapping of `v`; its data was written before. The origin of a
   // partial chunk that goes is freed if nothing else reaches it. REQUIRES the stripe of v.
   void publish(std::uint32_t v, std::uint32_t entry, const Mapping* partial = nullptr);
@@ -171,7 +179,10 @@ class ImageImpl final : public Image {
   Result<format::ObjectRef> write_directory(const SnapshotDirectory::Records& records, Room room = Room::kFree);
   Result<format::ObjectRef> write_refcounts(Refcounts& counts, Room room = Room::kFree);
   Status switch_directory(SnapshotDirectory::Records records, Room room = Room::kFree);
+  Status check_new_name(const SnapshotDirectory::Records& records, std::string_view name) const;
   Status delete_record(const format::SnapshotRecord& record, SnapshotDirectory::Records records);
+  // Makes the captured table a snapshot, without a cut: nothing of it is the front's. Sets the record's id and table.
+  Status add_record(format::SnapshotRecord* record, const TableCapture& capture);
   Result<Bits> reached_by(const format::SnapshotRecord& record);
   [[nodiscard]] SnapshotInfo describe(const format::SnapshotRecord& record) const;
 

@@ -82,17 +82,22 @@ Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::
       s = write_pieces(&offset, &data);
     }
     if (s.is_ok()) break;
-    // Chunks that wait for a commit, or to be given back, may be all that is missing.
     if (retried || s.code() != Code::kNoSpace) return s;
-    if (!quarantine_.empty()) {
-      if (Status flushed = flush(); !flushed) return flushed;
-      reclaim();
-    }
-    if (!storage_.file().is_block_device()) reclaimer_.give_all();
+    if (Status found = find_space(); !found) return found;
   }
   guest_writes_.fetch_add(1, std::memory_order_relaxed);
   guest_write_bytes_.fetch_add(total, std::memory_order_relaxed);
   return total;
+}
+
+// Chunks that wait for a commit, or to be given back, may be all that is missing.
+Status ImageImpl::find_space() {
+  if (!quarantine_.empty()) {
+    if (Status flushed = flush(); !flushed) return flushed;
+    reclaim();
+  }
+  if (!storage_.file().is_block_device()) reclaimer_.give_all();
+  return Status::ok();
 }
 
 // Advances both as it goes, so that what could not be written can be tried again.
@@ -165,12 +170,26 @@ Status ImageImpl::write_own_partial(std::uint32_t v, std::uint32_t entry, std::u
 
 Status ImageImpl::write_new_chunk(std::uint32_t v, std::uint32_t old_entry, std::uint64_t offset,
                                   const Payload& payload) {
+  if (Status s = begin_change(); !s) return s;
+  Mapping mapping;
+  mapping.entry = old_entry;
+  if ((old_entry & kPartialFlag) != 0) {
+    const PartialMap::Entry shared = front_.stripe(v).partials.find(v);
+    mapping.origin = *shared.origin;
+    std::copy(shared.words.begin(), shared.words.end(), mapping.words.begin());
+  }
+  if (Status s = build_chunk(v, offset, payload, &mapping); !s) return s;
+  replace_mapping(v, mapping.entry, (mapping.entry & kPartialFlag) != 0 ? &mapping : nullptr);
+  return Status::ok();
+}
+
+Status ImageImpl::build_chunk(std::uint32_t v, std::uint64_t offset, const Payload& payload, Mapping* mapping) {
+  const std::uint32_t old_entry = mapping->entry;
   const bool whole = payload.length == geometry_.chunk_size();
   const bool on_base = (old_entry & kChunkMask) == kEmpty && StateIo(storage_, geometry_, base_.get()).base_covers(v);
   const bool on_zeros = !names_chunk(old_entry) && !on_base;
-  if (Status s = begin_change(); !s) return s;
   if (payload.data.empty() && (on_zeros || whole)) {
-    replace_mapping(v, unmapped_entry(v));
+    mapping->entry = unmapped_entry(v);
     return Status::ok();
   }
   auto allocated = allocate_data(on_zeros && !whole);
@@ -183,22 +202,16 @@ Status ImageImpl::write_new_chunk(std::uint32_t v, std::uint32_t old_entry, std:
   if (whole || on_zeros) {
     // The chunk reads as zeros around what is written: complete at once.
     if (Status s = put(chunk, offset, payload); !s) return abandon(s);
-    replace_mapping(v, chunk);
+    mapping->entry = chunk;
     return Status::ok();
   }
 
   const auto first = static_cast<std::uint32_t>(offset >> geometry_.block_log2);
   const auto last =
       static_cast<std::uint32_t>((offset + payload.length + geometry_.block_size() - 1) >> geometry_.block_log2);
-  Mapping old;
-  std::uint32_t origin = on_base ? kOriginBase : (old_entry & kChunkMask);
-  const std::span<std::uint64_t> words(old.words.data(), geometry_.bitmap_words());
-  std::fill(words.begin(), words.end(), 0);
+  const std::span<std::uint64_t> words(mapping->words.data(), geometry_.bitmap_words());
   if ((old_entry & kPartialFlag) != 0) {
     // Depth is at most two: the present blocks of a shared partial chunk come along, its origin stays the origin.
-    PartialMap::Entry shared = front_.stripe(v).partials.find(v);
-    origin = *shared.origin;
-    std::copy(shared.words.begin(), shared.words.end(), words.begin());
     const std::uint64_t block_size = geometry_.block_size();
     const auto overwritten_first = static_cast<std::uint32_t>(div_ceil(offset, block_size));
     const auto overwritten_last = static_cast<std::uint32_t>((offset + payload.length) >> geometry_.block_log2);
@@ -215,16 +228,14 @@ Status ImageImpl::write_new_chunk(std::uint32_t v, std::uint32_t old_entry, std:
       if (!s) return abandon(s);
       b = end;
     }
+  } else {
+    mapping->origin = on_base ? kOriginBase : (old_entry & kChunkMask);
+    std::fill(words.begin(), words.end(), 0);
   }
-  if (Status s = fill_edges(v, chunk, origin, words, offset, payload.length); !s) return abandon(s);
+  if (Status s = fill_edges(v, chunk, mapping->origin, words, offset, payload.length); !s) return abandon(s);
   if (Status s = put(chunk, offset, payload); !s) return abandon(s);
   set_blocks(words, first, last);
-  if (count_blocks(words) == geometry_.blocks_per_chunk()) {
-    replace_mapping(v, chunk);
-    return Status::ok();
-  }
-  old.origin = origin;
-  replace_mapping(v, chunk | kPartialFlag, &old);
+  mapping->entry = count_blocks(words) == geometry_.blocks_per_chunk() ? chunk : chunk | kPartialFlag;
   return Status::ok();
 }
 

@@ -88,18 +88,25 @@ Status ImageImpl::switch_directory(Records records, Room room) {
   return Status::ok();
 }
 
+// That one more snapshot can be taken into the directory, under this name.
+Status ImageImpl::check_new_name(const Records& records, std::string_view name) const {
+  if (SnapshotDirectory::find(records, name) != nullptr) {
+    return {Code::kExists, "there is a snapshot \"" + std::string(name) + "\" already"};
+  }
+  const std::lock_guard lock(superblock_mutex_);
+  if (records.size() >= kMaxSnapshots || superblock_.next_snapshot_id == 0xFFFFFFFF) {
+    return {Code::kTooMany, "an image holds at most 65,535 snapshots; delete some first"};
+  }
+  return Status::ok();
+}
+
 Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string_view description) {
   if (Status s = format::check_snapshot_name(name); !s) return s;
   if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
-  if (SnapshotDirectory::find(records, name) != nullptr) {
-    return Status(Code::kExists, "there is a snapshot \"" + std::string(name) + "\" already");
-  }
-  if (records.size() >= kMaxSnapshots || superblock_.next_snapshot_id == 0xFFFFFFFF) {
-    return Status(Code::kTooMany, "an image holds at most 65,535 snapshots; delete some first");
-  }
+  if (Status s = check_new_name(records, name); !s) return s;
   if (Status s = make_room(); !s) return s;
 
   // The cut: from here on every chunk of the front belongs to the snapshot too, and changes are collected for the
@@ -308,7 +315,7 @@ Status ImageImpl::snapshot_delete(std::string_view name) {
     return {Code::kBusy, "snapshot \"" + record.name + "\" is held; take the hold off first"};
   }
   if (!directory_.begin_delete(record.id)) {
-    return {Code::kBusy, "snapshot \"" + record.name + "\" is open; close its disk.raw first"};
+    return {Code::kBusy, "snapshot \"" + record.name + "\" is open; close its disk.raw, or let its stream end, first"};
   }
   const Status s = delete_record(record, std::move(records));
   directory_.end_delete();

@@ -17,6 +17,8 @@ const std::vector<cli::Arguments> kCommands{{"create"},
                                             {"snapshot", "delete"},
                                             {"snapshot", "goto"},
                                             {"snapshot", "rename"},
+                                            {"send"},
+                                            {"receive"},
                                             {"check"}};
 
 cli::Arguments with(cli::Arguments command, std::initializer_list<std::string> more) {
@@ -31,7 +33,7 @@ TEST(CliUsage, VersionIsTheProjects) {
 
 TEST(CliUsage, HelpListsTheCommandsThatWork) {
   const std::string help = fvd_ok({"--help"});
-  for (const char* command : {"create", "info", "tree", "snapshot", "check"}) {
+  for (const char* command : {"create", "info", "tree", "snapshot", "send", "receive", "check"}) {
     EXPECT_NE(help.find(std::string("\n  ") + command + " "), std::string::npos) << command;
   }
   for (const char* later : {"convert", "map", "diff", "resize", "flatten", "upgrade"}) {

@@ -109,6 +109,52 @@ Step dirty(Step then) {
                 [](TrackedImage& image) { return image.discard(at(kOwnedPartial), kSmallChunk); }, std::move(then)});
 }
 
+// Imports over each kind of chunk of a base, in pieces that meet chunks more than once.
+using Piece = TrackedImage::ImportPiece;
+
+std::vector<Piece> import_pieces() {
+  return {{at(kSharedComplete, 8192), pattern(4096, 80)},
+          {at(kSharedPartial, 300), pattern(20000, 81)},
+          {at(kEmptyChunk, 512), pattern(9000, 82)},
+          {at(kOwnedOverShared), pattern(kSmallChunk, 83)},
+          {at(kSharedComplete, 20480), {}, 9000},
+          {at(8), {}, kSmallChunk},
+          {at(9, 4096), pattern(30000, 84)},
+          {at(kEmptyChunk, 0), {}, kSmallChunk}};
+}
+
+Step import(const std::string& base, std::uint64_t size, std::vector<Piece> pieces, bool commit = true) {
+  return [=](TrackedImage& image) { return image.import("imported", base, size, pieces, commit); };
+}
+
+// `then` needs the import to have worked, which an I/O error may have prevented.
+Step if_imported(Step then) {
+  return [then = std::move(then)](TrackedImage& image) {
+    return image.image()->find_snapshot("imported") && !image.image()->read_only() ? then(image) : Verdict();
+  };
+}
+
+// While it lasts, everything else goes on.
+Step import_beside_others() {
+  return [](TrackedImage& image) {
+    std::vector<Piece> pieces = import_pieces();
+    const auto beside = [&](std::size_t piece, Step step) {
+      pieces[piece].between = [&image, step = std::move(step)] {
+        return image.disk().is_cut() || image.image() == nullptr ? Verdict() : step(image);
+      };
+    };
+    beside(1, steps({write(at(kSharedComplete, 8192), 4096, 85), write(at(kEmptyChunk), 4096, 86), flush()}));
+    beside(2, create("beside"));
+    beside(3, remove("s3"));
+    beside(4, steps({[](TrackedImage& one) { return one.discard(at(kOwnedComplete), kSmallChunk); }, flush(),
+                     write(at(kOwnedOverShared), kSmallChunk, 87)}));
+    beside(5, go_to("s1"));
+    if (Verdict verdict = image.import("imported", "s2", kStartSize, pieces); !verdict.empty()) return verdict;
+    return run_steps(image,
+                     {if_imported(steps({go_to("imported"), write(at(kSharedComplete, 12288), 4096, 88)})), flush()});
+  };
+}
+
 std::vector<Scenario> build_scenarios() {
   std::vector<Scenario> list;
   const auto add_write = [&list](const std::string& name, std::uint64_t offset, std::uint64_t length) {
@@ -157,6 +203,12 @@ std::vector<Scenario> build_scenarios() {
       {"OverwriteSharedThenDelete",
        steps({write(at(kSharedComplete), kSmallChunk, 64), write(at(kOwnedOverShared), kSmallChunk, 65), remove("s3"),
               remove("s2"), remove("s1"), [](TrackedImage& image) { return image.hold("s4", false); }, remove("s4")})});
+  list.push_back({"ImportBesideOthers", import_beside_others()});
+  list.push_back(
+      {"ImportSmallerThanBase", steps({import("s2", at(kSharedComplete, 512), {}), if_imported(go_to("imported")),
+                                       resize(kStartSize), write(at(kEmptyChunk), 4096, 89), flush()})});
+  list.push_back({"ImportThenDelete", steps({import("s3", kStartSize, import_pieces()), remove("s3"),
+                                             write(at(8), 4096, 79), if_imported(remove("imported")), flush()})});
   // With a small journal the shrink's own commit finds it full.
   list.push_back({"ShrinkWithAFullJournal",
                   steps({write(at(kEmptyChunk, 4096), 4096, 66), flush(), write(at(kEmptyChunk, 12288), 4096, 67),
@@ -183,6 +235,10 @@ std::vector<Scenario> build_scenarios() {
     add("Rename", [](TrackedImage& image) { return image.rename("s2", "golden"); });
     add("Describe", [](TrackedImage& image) { return image.describe("s2", std::string(4000, 'x')); });
     add("Hold", [](TrackedImage& image) { return image.hold("s2", true); });
+    add("ImportOnBase", import("s2", kStartSize, import_pieces()));
+    add("ImportFromZeros", import("", 12 * kSmallChunk, import_pieces()));
+    add("ImportAbandoned", steps({import("s2", kStartSize, import_pieces(), false), flush(),
+                                  write(at(kEmptyChunk, 4096), 4096, 69), flush()}));
     add("Close", [](TrackedImage& image) { return image.close(); });
     add("CloseAndReopen",
         steps({[](TrackedImage& image) { return image.close(); }, [](TrackedImage& image) { return image.open(); },

@@ -174,5 +174,36 @@ TEST(GoldenTest, JournalBatch) {
       format::decode_batch_header(bytes, 0x1112131415161718, 0x2122232425262728, 0x31, 0x41424344, 80, &batch));
 }
 
+TEST(GoldenTest, Stream) {
+  const auto stream = example_stream();
+  expect_golden("stream", stream);
+  const auto length = format::StreamHeader::length_of(stream);
+  ASSERT_TRUE(length.is_ok()) << length.status().message();
+  const auto back = format::StreamHeader::decode(std::span(stream).first(*length));
+  ASSERT_TRUE(back.is_ok()) << back.status().message();
+  const format::StreamHeader wanted = example_stream_header();
+  EXPECT_EQ(back->uuid, wanted.uuid);
+  EXPECT_TRUE(back->snapshot.same_snapshot(wanted.snapshot));
+  EXPECT_TRUE(back->old.same_snapshot(wanted.old));
+  EXPECT_TRUE(back->parent.same_snapshot(wanted.parent));
+  EXPECT_EQ(back->snapshot.id, wanted.snapshot.id);
+  EXPECT_TRUE(back->old_is_ancestor);
+  EXPECT_EQ(back->name, wanted.name);
+  EXPECT_EQ(back->description, wanted.description);
+  EXPECT_EQ(back->old_name, wanted.old_name);
+  EXPECT_EQ(back->parent_name, wanted.parent_name);
+  std::span<const std::byte> rest = std::span(stream).subspan(*length);
+  for (const auto type :
+       {format::StreamRecordType::kData, format::StreamRecordType::kZeros, format::StreamRecordType::kEnd}) {
+    const auto record = format::StreamRecord::decode(rest);
+    ASSERT_TRUE(record.is_ok()) << record.status().message();
+    EXPECT_EQ(record->type, type);
+    const std::size_t size = format::StreamRecord::kSize + record->payload_size();
+    EXPECT_TRUE(format::StreamRecord::crc_is_right(rest.first(size)));
+    rest = rest.subspan(size);
+  }
+  EXPECT_TRUE(rest.empty());
+}
+
 }  // namespace
 }  // namespace fvd::test

@@ -6,12 +6,14 @@
 #include <array>
 #include <vector>
 
+#include "base/crc32c.h"
 #include "base/endian.h"
 #include "format/directory.h"
 #include "format/header.h"
 #include "format/journal.h"
 #include "format/object.h"
 #include "format/refcount.h"
+#include "format/stream.h"
 #include "format/superblock.h"
 #include "format/table.h"
 
@@ -121,6 +123,52 @@ inline std::vector<std::byte> example_batch(std::uint32_t* crc) {
 
 inline format::ObjectRef ref_of(const std::vector<std::byte>& object, std::uint32_t chunk) {
   return {chunk, load_le<std::uint32_t>(object.data() + 16), object.size()};
+}
+
+inline format::StreamHeader example_stream_header() {
+  format::StreamHeader h;
+  h.uuid = example_uuid();
+  h.snapshot = {0x0000010203040600, -0x1112131415161718, 0x21222324, 0x31323334};
+  h.old = {0x0000020304050600, 0x4142434445464748, 0x11525354, 0x61626364};
+  h.parent = {0x0000030405060800, 0x7172737475767778, 0x01828384, 0x91929394};
+  h.old_is_ancestor = true;
+  h.name = "new";
+  h.description = "a stream";
+  h.old_name = "o";
+  h.parent_name = "old one";
+  return h;
+}
+
+// A whole stream: the header, a record of each type.
+inline std::vector<std::byte> example_stream() {
+  std::vector<std::byte> stream = example_stream_header().encode();
+  format::StreamRecord record;
+  record.previous_crc = format::StreamHeader::crc_of(stream);
+  format::StreamTotals totals;
+  const auto add = [&](format::StreamRecordType type, std::uint64_t offset, std::uint64_t length,
+                       std::span<const std::byte> payload) {
+    record.type = type;
+    record.offset = offset;
+    record.length = length;
+    ++record.sequence;
+    std::vector<std::byte> bytes(format::StreamRecord::kSize);
+    bytes.insert(bytes.end(), payload.begin(), payload.end());
+    record.previous_crc = record.seal(bytes);
+    totals.crc = crc32c(bytes, totals.crc);
+    stream.insert(stream.end(), bytes.begin(), bytes.end());
+  };
+  totals.crc = crc32c(stream);
+  std::array<std::byte, 512> data{};
+  for (std::size_t i = 0; i < 16; ++i) data[i] = static_cast<std::byte>(i + 1);
+  add(format::StreamRecordType::kData, 0x010203040600, data.size(), data);
+  add(format::StreamRecordType::kZeros, 0x010203040800, 0x1122334400, {});
+  totals.records = 2;
+  totals.data_bytes = data.size();
+  totals.zero_bytes = 0x1122334400;
+  std::array<std::byte, format::StreamTotals::kSize> end;
+  totals.encode(end.data());
+  add(format::StreamRecordType::kEnd, 0, end.size(), end);
+  return stream;
 }
 
 }  // namespace fvd::test

@@ -341,6 +341,8 @@ Verdict ModelTest::apply(const Step& step, std::size_t number) {
                               : ::removexattr(snapshot(name).c_str(), "user.fvd.hold");
       return result == 0 ? Verdict() : failed("hold");
     }
+    case Kind::kImport:
+      return {};
     case Kind::kReopen:
       return remount(random[3] % 3 == 0 ? ",writeback_cache" : "");
     case Kind::kCompare:

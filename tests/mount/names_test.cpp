@@ -50,7 +50,7 @@ TEST_F(NamesTest, ShowsTheLayoutOfTheContract) {
 TEST_F(NamesTest, DotFvdIsThereButNotListed) {
   mount();
   take("s1");
-  EXPECT_THAT(list(path(".fvd")), UnorderedElementsAre("tree", "info.json", "metrics"));
+  EXPECT_THAT(list(path(".fvd")), UnorderedElementsAre("tree", "info.json", "metrics", "send"));
   EXPECT_EQ(tree(), "s1->(current-state)");
   EXPECT_EQ(run("ls -A " + mount_point_).out, "current-state\nparent\nsnapshots\n");
   for (const char* name : {"tree", "info.json", "metrics"}) {

@@ -78,6 +78,8 @@ class Runner {
         return name.empty() ? Verdict() : image_.describe(name, "text " + std::to_string(random[1] % 100));
       case Kind::kHold:
         return name.empty() ? Verdict() : image_.hold(name, random[1] % 3 == 0);
+      case Kind::kImport:
+        return room ? import(step, name) : Verdict();
       case Kind::kReopen: {
         const Verdict verdict = image_.close();
         if (!verdict.empty() || image_.disk().is_cut()) return verdict;
@@ -108,6 +110,34 @@ class Runner {
         return {};
     }
     return {};
+  }
+
+  // On a snapshot or on zeros, of its size or another; now and then abandoned.
+  Verdict import(const Step& step, const std::string& name) {
+    const auto& random = step.random;
+    const std::string base = random[3] % 4 == 0 ? "" : name;
+    std::uint64_t size = image_.size();
+    for (const auto& [key, snapshot] : image_.world().snapshots) {
+      if (snapshot.name == base && random[1] % 2 == 0) size = snapshot.content->size();
+    }
+    if (random[1] % 7 == 3) size = kSectorSize + random[2] % (40 * kSmallChunk) / kSectorSize * kSectorSize;
+    std::vector<TrackedImage::ImportPiece> pieces(random[0] % 5);
+    std::uint64_t seed = random[2];
+    for (auto& piece : pieces) {
+      Step one{Kind::kWrite, {}};
+      for (auto& number : one.random) number = seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+      for (auto& number : one.random) number >>= 20;  // the low bits of such numbers repeat soon
+      const StepRange range = range_of(one, size);
+      if (range.offset >= size) continue;
+      piece.offset = range.offset;
+      const std::uint64_t length = std::min(range.length, size - range.offset);
+      if (seed >> 60 < 5) {
+        piece.zeros = length;
+      } else {
+        piece.data = pattern(length, seed);
+      }
+    }
+    return image_.import("i" + std::to_string(number_), base, size, pieces, random[3] / 4 % 8 != 0);
   }
 
   Verdict after_step(const Step& step) {

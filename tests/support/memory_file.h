@@ -17,6 +17,10 @@ class MemoryFile : public File {
  public:
   explicit MemoryFile(std::vector<std::byte> bytes = {}) : bytes_(std::move(bytes)) {}
 
+  [[nodiscard]] std::vector<std::byte> bytes() const {
+    const std::lock_guard lock(mutex_);
+    return bytes_;
+  }
   Status read(std::uint64_t offset, std::span<std::byte> out) override {
     const std::lock_guard lock(mutex_);
     const std::size_t have = offset < bytes_.size() ? std::min<std::size_t>(out.size(), bytes_.size() - offset) : 0;

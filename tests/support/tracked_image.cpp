@@ -316,6 +316,40 @@ Verdict TrackedImage::hold(const std::string& name, bool held) {
   return conclude("hold of " + name, image_->snapshot_set_hold(name, held), std::move(after));
 }
 
+Verdict TrackedImage::import(const std::string& name, const std::string& base, std::uint64_t size,
+                             const std::vector<ImportPiece>& pieces, bool commit) {
+  const std::uint32_t key = key_of(base);
+  ImportOptions options;
+  options.name = name;
+  options.virtual_size = size;
+  options.created_seconds = 1000000000;
+  Bytes content = key == 0 ? Bytes() : *world_.snapshots.at(key).content;
+  content.resize(size);
+  if (key != 0) {
+    const auto info = image_->find_snapshot(base);
+    if (!info) return "snapshot " + base + " is gone";
+    options.base = options.parent = info->id;
+  }
+  const auto begun = image_->import_snapshot(options);
+  if (!begun) return conclude("import of " + name, begun.status(), std::nullopt);
+  SnapshotImport& import = **begun;
+  for (const ImportPiece& piece : pieces) {
+    if (piece.between) {
+      if (Verdict verdict = piece.between(); !verdict.empty()) return verdict;
+    }
+    const auto at = content.begin() + static_cast<std::ptrdiff_t>(piece.offset);
+    std::copy(piece.data.begin(), piece.data.end(), at);
+    if (piece.data.empty()) std::fill_n(at, piece.zeros, std::byte{0});
+    const Status status =
+        piece.data.empty() ? import.discard(piece.offset, piece.zeros) : import.write(piece.offset, piece.data);
+    if (!status) return conclude("import of " + name, status, std::nullopt);
+  }
+  if (!commit) return {};
+  World after = world_;
+  after.snapshots[next_key_++] = {name, "", key, false, std::make_shared<const Bytes>(std::move(content))};
+  return conclude("import of " + name, import.commit().status(), std::move(after));
+}
+
 Verdict TrackedImage::observe(Image& image, Observed* seen) {
   seen->metadata = metadata_of(image);
   if (Verdict verdict = read_state(image, "current-state", &seen->current); !verdict.empty()) return verdict;

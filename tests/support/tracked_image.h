@@ -8,6 +8,7 @@
 #define FVD_TESTS_SUPPORT_TRACKED_IMAGE_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -73,6 +74,16 @@ class TrackedImage {
   Verdict remove(const std::string& name);
   Verdict describe(const std::string& name, const std::string& description);
   Verdict hold(const std::string& name, bool held);
+  // What an import does to its snapshot, in order.
+  struct ImportPiece {
+    std::uint64_t offset = 0;
+    Bytes data;
+    std::uint64_t zeros = 0;             // without data: bytes to discard
+    std::function<Verdict()> between{};  // run before it, on current-state or other snapshots
+  };
+  // Builds snapshot `name`, child of `base` ("" = from zeros, a root), and commits or abandons it.
+  Verdict import(const std::string& name, const std::string& base, std::uint64_t size,
+                 const std::vector<ImportPiece>& pieces, bool commit = true);
 
   // Every state of the open image is exactly what the model says (or, after a failure that left two worlds, one of
   // them), and its holes read as zeros.

@@ -1,0 +1,194 @@
+// Sending. The next record is made when the one before it has been read, so that a stream costs one record of memory.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "base/crc32c.h"
+#include "format/stream.h"
+#include "fvd/stream.h"
+#include "stream/identity.h"
+
+namespace fvd {
+namespace {
+
+using format::StreamHeader;
+using format::StreamRecord;
+using format::StreamRecordType;
+using format::StreamTotals;
+
+bool all_zero(std::span<const std::byte> bytes) {
+  return !bytes.empty() && bytes[0] == std::byte{0} &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+class Sender final : public SendStream {
+ public:
+  Sender(StreamHeader header, std::shared_ptr<StateReader> state, std::unique_ptr<SnapshotDiff> diff)
+      : header_(std::move(header)), state_(std::move(state)), diff_(std::move(diff)), size_(state_->virtual_size()) {
+    record_ = header_.encode();
+    previous_crc_ = StreamHeader::crc_of(record_);
+  }
+
+  Result<std::size_t> read(std::span<std::byte> out) override {
+    std::size_t total = 0;
+    while (total < out.size() && !(over_ && given_ == record_.size())) {
+      if (given_ == record_.size()) {
+        if (Status s = failure_ ? next_record() : failure_; !s) {
+          failure_ = s;
+          return s;
+        }
+      }
+      const std::size_t n = std::min(out.size() - total, record_.size() - given_);
+      std::memcpy(out.data() + total, record_.data() + given_, n);
+      given_ += n;
+      total += n;
+    }
+    return total;
+  }
+  [[nodiscard]] std::uint64_t position() const override { return at_; }
+  [[nodiscard]] std::uint64_t virtual_size() const override { return size_; }
+
+ private:
+  // What comes next of the disk: [at_, end) is to be sent, as data or as zeros, or is left out.
+  struct Piece {
+    enum class Kind : std::uint8_t { kSkip, kZero, kData } kind = Kind::kSkip;
+    std::uint64_t end = 0;
+  };
+
+  Result<Piece> piece_at(std::uint64_t offset) const {
+    std::uint64_t end = size_;
+    if (diff_) {
+      auto run = diff_->run(offset);
+      if (!run) return run.status();
+      end = std::min(end, offset + run->length);
+      if (!run->differs) return Piece{Piece::Kind::kSkip, end};
+    }
+    auto extent = state_->extent(offset);
+    if (!extent) return extent.status();
+    // Extents of the host need not end on a sector's edge.
+    end = std::min(end, (offset + extent->length + kSectorSize - 1) / kSectorSize * kSectorSize);
+    if (!extent->data && extent->length >= kSectorSize) {
+      end = std::min(end, (offset + extent->length) / kSectorSize * kSectorSize);
+      return Piece{diff_ ? Piece::Kind::kZero : Piece::Kind::kSkip, end};
+    }
+    return Piece{Piece::Kind::kData, end};
+  }
+
+  // One record for as many neighbouring pieces of a kind as fit.
+  Status next_record() {
+    totals_.crc = crc32c(record_, totals_.crc);
+    given_ = 0;
+    while (at_ < size_) {
+      auto piece = piece_at(at_);
+      if (!piece) return piece.status();
+      const bool data = piece->kind == Piece::Kind::kData;
+      std::uint64_t end = piece->end;
+      while (end < size_ && !(data && end - at_ >= StreamRecord::kMaxData)) {
+        auto next = piece_at(end);
+        if (!next) return next.status();
+        if (next->kind != piece->kind) break;
+        end = next->end;
+      }
+      if (piece->kind == Piece::Kind::kSkip) {
+        at_ = end;
+        continue;
+      }
+      if (data) end = std::min(end, at_ + StreamRecord::kMaxData);
+      const std::uint64_t from = std::exchange(at_, end);
+      if (!data) return zero(from, end - from);
+      record_.resize(StreamRecord::kSize + (end - from));
+      const std::span<std::byte> payload = std::span(record_).subspan(StreamRecord::kSize);
+      auto count = state_->read(from, payload);
+      if (!count) return count.status();
+      if (*count != payload.size()) return {Code::kCorrupt, "a snapshot is shorter than its size"};
+      if (all_zero(payload)) {
+        if (diff_) return zero(from, payload.size());
+        continue;
+      }
+      totals_.data_bytes += payload.size();
+      seal(StreamRecordType::kData, from, payload.size());
+      return Status::ok();
+    }
+    over_ = true;
+    record_.resize(StreamRecord::kSize + StreamTotals::kSize);
+    totals_.records = sequence_;
+    totals_.encode(record_.data() + StreamRecord::kSize);
+    seal(StreamRecordType::kEnd, 0, StreamTotals::kSize);
+    return Status::ok();
+  }
+
+  Status zero(std::uint64_t offset, std::uint64_t length) {
+    record_.resize(StreamRecord::kSize);
+    totals_.zero_bytes += length;
+    seal(StreamRecordType::kZeros, offset, length);
+    return Status::ok();
+  }
+
+  void seal(StreamRecordType type, std::uint64_t offset, std::uint64_t length) {
+    StreamRecord record;
+    record.type = type;
+    record.sequence = ++sequence_;
+    record.previous_crc = previous_crc_;
+    record.offset = offset;
+    record.length = length;
+    previous_crc_ = record.seal(record_);
+  }
+
+  const StreamHeader header_;
+  const std::shared_ptr<StateReader> state_;
+  const std::unique_ptr<SnapshotDiff> diff_;  // null: everything is sent
+  const std::uint64_t size_;
+  std::vector<std::byte> record_;  // the header at first
+  std::size_t given_ = 0;          // bytes of it
+  std::uint64_t at_ = 0;           // of the disk
+  std::uint64_t sequence_ = 0;
+  std::uint32_t previous_crc_ = 0;
+  StreamTotals totals_;
+  bool over_ = false;  // the record is the last
+  Status failure_;
+};
+
+bool is_ancestor(const Image& image, SnapshotId ancestor, SnapshotId of) {
+  for (auto info = image.find_snapshot(of); info && info->parent != 0; info = image.find_snapshot(info->parent)) {
+    if (info->parent == ancestor) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SendStream>> SendStream::open(Image& image, SnapshotId snapshot, SnapshotId since) {
+  if (snapshot == since) return Status(Code::kInvalid, "a snapshot has no changes since itself");
+  auto state = image.open_snapshot(snapshot);
+  if (!state) return state.status();
+  std::unique_ptr<SnapshotDiff> diff;
+  if (since != 0) {
+    auto opened = image.diff_snapshots(since, snapshot);
+    if (!opened) return opened.status();
+    diff = std::move(*opened);
+  }
+  const auto info = image.find_snapshot(snapshot);
+  if (!info) return Status(Code::kNotFound, "there is no such snapshot");
+  StreamHeader header;
+  header.uuid = format::uuid_of(image.info().uuid);
+  header.snapshot = identity_of(*info);
+  header.name = info->name;
+  header.description = info->description;
+  if (const auto parent = image.find_snapshot(info->parent)) {
+    header.parent = identity_of(*parent);
+    header.parent_name = parent->name;
+  }
+  if (const auto old = image.find_snapshot(since)) {
+    header.old = identity_of(*old);
+    header.old_name = old->name;
+    header.old_is_ancestor = is_ancestor(image, since, snapshot);
+    if (header.old.same_snapshot(header.snapshot)) {
+      return Status(Code::kInvalid, "snapshots \"" + old->name + "\" and \"" + info->name +
+                                        "\" were taken at the same moment and cannot be told apart in a stream");
+    }
+  }
+  return std::unique_ptr<SendStream>(std::make_unique<Sender>(std::move(header), std::move(*state), std::move(diff)));
+}
+
+}  // namespace fvd
