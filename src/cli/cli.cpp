@@ -21,9 +21,9 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 9> kCommands{&kCreate,       &kInfo,           &kTree,
-                                              &kSnapshotList, &kSnapshotCreate, &kSnapshotDelete,
-                                              &kSnapshotGoto, &kSnapshotRename, &kCheck};
+const std::array<const Command*, 12> kCommands{&kCreate,         &kInfo,           &kTree,         &kSnapshotList,
+                                               &kSnapshotCreate, &kSnapshotDelete, &kSnapshotGoto, &kSnapshotRename,
+                                               &kConvert,        &kCompare,        &kResize,       &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }
 std::string_view word_in_group(const Command& command) { return command.name.substr(kGroup.size() + 1); }
@@ -96,6 +96,19 @@ int unknown_command(const Streams& streams, const std::string& group, const std:
   return kUsage;
 }
 
+// "-512M" is a size and no option.
+std::vector<po::option> negative_size(std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0].size() < 2 || arguments[0][0] != '-' || arguments[0][1] < '0' ||
+      arguments[0][1] > '9') {
+    return {};
+  }
+  po::option operand;
+  operand.value.push_back(arguments[0]);
+  operand.original_tokens.push_back(arguments[0]);
+  arguments.erase(arguments.begin());
+  return {operand};
+}
+
 int run_command(const Command& command, const Arguments& arguments, const Streams& streams) {
   // Abbreviated option names would change their meaning as options are added.
   constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -103,7 +116,8 @@ int run_command(const Command& command, const Arguments& arguments, const Stream
   po::variables_map values;
   std::vector<std::string> operands;
   try {
-    const auto parsed = po::command_line_parser(arguments).options(options).style(kStyle).run();
+    const auto parsed =
+        po::command_line_parser(arguments).options(options).style(kStyle).extra_style_parser(negative_size).run();
     for (const auto& option : parsed.options) {
       if (option.string_key.empty()) operands.insert(operands.end(), option.value.begin(), option.value.end());
     }
