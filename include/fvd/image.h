@@ -109,11 +109,15 @@ struct Metric {
   std::uint64_t value = 0;
 };
 
-// A run of bytes of a state with one answer to "is there data?".
+// A run of bytes of a state with one answer to "is there data?", and to where it lies.
 struct Extent {
+  enum class Place : std::uint8_t { kNowhere, kImage, kBase };
+
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
-  bool data = false;  // false = reads as zeros without being allocated
+  bool data = false;  // false = reads as zeros without being allocated by the host
+  Place place = Place::kNowhere;  // the file that the bytes lie in, all together; a hole may lie in an allocated chunk
+  std::uint64_t file_offset = 0;  // where in it; 0 for kNowhere
 };
 
 // A disk state that can be read: a snapshot, or the current-state. Thread-safe.
@@ -194,6 +198,13 @@ class Image : public StateReader {
   virtual Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) = 0;
   // Bytes of chunks that only this snapshot reaches: what deleting it would free. Reads the reference counts.
   virtual Result<std::uint64_t> snapshot_exclusive(SnapshotId id) = 0;
+  // Calls differs(offset, length) for each range, ascending and not touching each other, in which two states (0 =
+  // current-state) may differ. Looks at metadata only, so it never misses a difference, and may name ranges that were
+  // written anew with what they held before. Whole blocks; where one disk is smaller, it counts as followed by zeros. A
+  // write to current-state meanwhile may be seen or not. kNotFound where there is no such snapshot; neither can be
+  // deleted meanwhile (kBusy). `differs` may call the image.
+  virtual Status diff(SnapshotId a, SnapshotId b,
+                      const std::function<void(std::uint64_t offset, std::uint64_t length)>& differs) = 0;
 
   // --- about it -----------------------------------------------------------------------------------------------------
   [[nodiscard]] virtual ImageInfo info() const = 0;

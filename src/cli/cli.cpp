@@ -21,9 +21,10 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 12> kCommands{&kCreate,         &kInfo,           &kTree,         &kSnapshotList,
+const std::array<const Command*, 14> kCommands{&kCreate,         &kInfo,           &kTree,         &kSnapshotList,
                                                &kSnapshotCreate, &kSnapshotDelete, &kSnapshotGoto, &kSnapshotRename,
-                                               &kConvert,        &kCompare,        &kResize,       &kCheck};
+                                               &kConvert,        &kCompare,        &kResize,       &kMap,
+                                               &kDiff,           &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }
 std::string_view word_in_group(const Command& command) { return command.name.substr(kGroup.size() + 1); }

@@ -57,6 +57,8 @@ extern const Command kCheck;
 extern const Command kConvert;
 extern const Command kCompare;
 extern const Command kResize;
+extern const Command kMap;
+extern const Command kDiff;
 
 // Prints "fvd: what, which file, why, what to do" as one line and returns kFailure. `status` is a failure.
 int fail(const Streams& streams, const std::string& image, const Status& status);

@@ -1,11 +1,11 @@
 // fvd snapshot: the snapshot operations without a mount.
-#include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
 #include <map>
 #include <ostream>
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/table.h"
 #include "image/tree_text.h"
 
 namespace fvd::cli {
@@ -21,24 +21,6 @@ void declare_list(po::options_description& options) {
 void declare_create(po::options_description& options) {
   options.add_options()("description,d", po::value<std::string>()->value_name("TEXT"),
                         "what the snapshot is for, at most 4,096 bytes");
-}
-
-// Columns as wide as their widest cell, counted in characters of UTF-8.
-void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows) {
-  const auto characters = [](const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(
-        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-  };
-  std::vector<std::size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], characters(row[i]));
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - characters(row[i]) + 2, ' ');
-    line.erase(line.find_last_not_of(' ') + 1);
-    out << line << '\n';
-  }
 }
 
 int list(const Invocation& invocation) {

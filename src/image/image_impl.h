@@ -1,5 +1,6 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, snapshot_ops.cpp, settle.cpp, background.cpp and info.cpp.
+// discard.cpp, commit.cpp, snapshot_ops.cpp, settle.cpp, background.cpp, diff.cpp
+// and info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
@@ -74,6 +75,7 @@ class ImageImpl final : public Image {
   [[nodiscard]] SnapshotId current_parent() const override;
   Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) override;
   Result<std::uint64_t> snapshot_exclusive(SnapshotId id) override;
+  Status diff(SnapshotId a, SnapshotId b, const std::function<void(std::uint64_t, std::uint64_t)>& differs) override;
 
   [[nodiscard]] ImageInfo info() const override;
   [[nodiscard]] std::uint64_t allocated() const override;
@@ -89,6 +91,7 @@ class ImageImpl final : public Image {
     std::uint64_t length = 0;
   };
   class FrontMap;  // StateMap over the front
+  class DiffSide;  // diff.cpp
 
   // open.cpp
   Status load_superblock();
