@@ -21,10 +21,23 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 14> kCommands{&kCreate,         &kInfo,           &kTree,         &kSnapshotList,
-                                               &kSnapshotCreate, &kSnapshotDelete, &kSnapshotGoto, &kSnapshotRename,
-                                               &kConvert,        &kCompare,        &kResize,       &kMap,
-                                               &kDiff,           &kCheck};
+const std::array<const Command*, 17> kCommands{&kCreate,
+                                               &kInfo,
+                                               &kTree,
+                                               &kSnapshotList,
+                                               &kSnapshotCreate,
+                                               &kSnapshotDelete,
+                                               &kSnapshotGoto,
+                                               &kSnapshotRename,
+                                               &kSnapshotDescribe,
+                                               &kSnapshotHold,
+                                               &kSnapshotRelease,
+                                               &kConvert,
+                                               &kCompare,
+                                               &kResize,
+                                               &kMap,
+                                               &kDiff,
+                                               &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }
 std::string_view word_in_group(const Command& command) { return command.name.substr(kGroup.size() + 1); }
@@ -79,7 +92,7 @@ void print_main_help(std::ostream& out) {
       out << "  " << std::left << std::setw(10) << command->name << command->summary << '\n';
     } else if (!std::exchange(group_printed, true)) {
       out << "  " << std::left << std::setw(10) << kGroup
-          << "list, create, delete, goto, rename: the snapshot operations\n";
+          << "list, create, delete, goto, rename, describe, hold, release\n";
     }
   }
   out << "\noptions:\n"

@@ -15,8 +15,12 @@ std::string tree_as_json(const std::vector<SnapshotInfo>& snapshots, SnapshotId 
   return json_text(tree_json(snapshots, current_parent));
 }
 
-std::string list_as_json(const std::vector<SnapshotInfo>& snapshots) {
-  return json_text(tree_json(snapshots, 0)["snapshots"]);
+std::string list_as_json(const std::vector<SnapshotInfo>& snapshots,
+                         const std::vector<std::optional<std::uint64_t>>& exclusive) {
+  Json list = tree_json(snapshots, 0)["snapshots"];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    list[i]["exclusive"] = exclusive[i] ? Json(*exclusive[i]) : Json(nullptr);
+  return json_text(list);
 }
 
 namespace {
