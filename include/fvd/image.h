@@ -100,6 +100,12 @@ struct ImageInfo {
   std::uint64_t base_size = 0;
 };
 
+// What a new image takes on the host, in bytes; see Image::measure().
+struct ImageMeasure {
+  std::uint64_t required = 0;         // with the data that was asked for
+  std::uint64_t fully_allocated = 0;  // with every byte of the disk written
+};
+
 // One counter or gauge of Image::metrics().
 struct Metric {
   std::string name;    // Prometheus name, for example fvd_refcount_read_bytes_total
@@ -141,6 +147,11 @@ class Image : public StateReader {
   // Makes a new image at `path`. Fails with kExists where a file is (unless options.overwrite) and leaves it untouched;
   // a file that was made but could not be finished is removed. On success the image is on stable storage.
   static Status create(const std::string& path, const CreateOptions& options);
+  // At most how large the file of an image made with these options is, without snapshots, once data was written to
+  // `data_chunks` of its chunks (all of them for kAllChunks or more) and it was closed. Errors as create(); touches
+  // nothing but the base, whose size is asked for.
+  static constexpr std::uint64_t kAllChunks = ~std::uint64_t{0};
+  static Result<ImageMeasure> measure(const CreateOptions& options, std::uint64_t data_chunks);
   // Opens an image; recovers it first if it was not closed cleanly (replays the journal, no repair step, nothing
   // written until something changes). kLocked when another process has it open; kCorrupt or kUnsupported with the
   // reason when it cannot be trusted or served. The image is locked against other opens until close() or destruction.

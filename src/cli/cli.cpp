@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 17> kCommands{&kCreate,
+const std::array<const Command*, 18> kCommands{&kCreate,
                                                &kInfo,
                                                &kTree,
                                                &kSnapshotList,
@@ -37,6 +37,7 @@ const std::array<const Command*, 17> kCommands{&kCreate,
                                                &kResize,
                                                &kMap,
                                                &kDiff,
+                                               &kMeasure,
                                                &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }

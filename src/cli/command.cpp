@@ -18,7 +18,8 @@ std::string advice(const std::string& image, const Status& status) {
     case Code::kNotFound:
       return status.system_error() == 0 ? "; see: fvd snapshot list " + image : "; check the path";
     case Code::kBusy:
-      return status.message().ends_with("take the hold off first") ? " with: fvd snapshot release " + image + " NAME" : "";
+      return status.message().ends_with("take the hold off first") ? " with: fvd snapshot release " + image + " NAME"
+                                                                   : "";
     case Code::kNoSpace:
       return "; free some space there and try again";
     case Code::kIo:

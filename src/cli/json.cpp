@@ -77,6 +77,10 @@ std::string diff_as_json(const std::string& image, const DiffState& a, const Dif
       {{"image", image}, {"a", state(a)}, {"b", state(b)}, {"total", total}, {"extents", std::move(list)}});
 }
 
+std::string measure_as_json(const ImageMeasure& measure) {
+  return json_text({{"required", measure.required}, {"fully-allocated", measure.fully_allocated}});
+}
+
 std::string report_as_json(const std::string& image, const CheckReport& report) {
   return json_text(report_json(image, report));
 }

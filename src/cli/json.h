@@ -27,6 +27,7 @@ struct DiffState {
 };
 std::string diff_as_json(const std::string& image, const DiffState& a, const DiffState& b,
                          const std::vector<Extent>& extents);
+std::string measure_as_json(const ImageMeasure& measure);
 std::string report_as_json(const std::string& image, const CheckReport& report);
 std::string repair_as_json(const std::string& image, const RepairReport& report);
 

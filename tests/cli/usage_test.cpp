@@ -25,6 +25,7 @@ const std::vector<cli::Arguments> kCommands{{"create"},
                                             {"resize"},
                                             {"map"},
                                             {"diff"},
+                                            {"measure"},
                                             {"check"}};
 
 cli::Arguments with(cli::Arguments command, std::initializer_list<std::string> more) {
@@ -40,7 +41,7 @@ TEST(CliUsage, VersionIsTheProjects) {
 TEST(CliUsage, HelpListsTheCommandsThatWork) {
   const std::string help = fvd_ok({"--help"});
   for (const char* command :
-       {"create", "info", "tree", "snapshot", "convert", "compare", "resize", "map", "diff", "check"}) {
+       {"create", "info", "tree", "snapshot", "convert", "compare", "resize", "map", "diff", "measure", "check"}) {
     EXPECT_NE(help.find(std::string("\n  ") + command + " "), std::string::npos) << command;
   }
   for (const char* later : {"flatten", "upgrade"}) {
