@@ -217,6 +217,19 @@ class Image : public StateReader {
   virtual Status diff(SnapshotId a, SnapshotId b,
                       const std::function<void(std::uint64_t offset, std::uint64_t length)>& differs) = 0;
 
+  // --- care: for an image that nobody waits for; a flush may have to wait until they return ---------------------------
+  // Called in the caller's thread with how many bytes of the work are done, and how many there are; false asks for the
+  // end. Must not call the image.
+  using WorkProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+  // Copies into the image what any of its states shows of the base image, and cuts the base loose. No state changes. All
+  // or nothing, and durable when it returns: until then the image needs its base, after that it does not. Success at once
+  // without a base. kBusy when it was asked to end, or while a snapshot is open; kNoSpace.
+  virtual Status flatten(const WorkProgress& progress = {}) = 0;
+  // Completes the partial chunks of current-state's own, so that they are read in one piece, gives all free chunks back
+  // to the host and cuts off the end of the file that nothing uses (neither on a block device). What was done stays when
+  // it fails or is asked to end (kBusy). Durable when it returns.
+  virtual Status compact(const WorkProgress& progress = {}) = 0;
+
   // --- about it -----------------------------------------------------------------------------------------------------
   [[nodiscard]] virtual ImageInfo info() const = 0;
   [[nodiscard]] virtual std::uint64_t allocated() const = 0;  // cheap info().allocated

@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 18> kCommands{&kCreate,
+const std::array<const Command*, 20> kCommands{&kCreate,
                                                &kInfo,
                                                &kTree,
                                                &kSnapshotList,
@@ -38,6 +38,8 @@ const std::array<const Command*, 18> kCommands{&kCreate,
                                                &kMap,
                                                &kDiff,
                                                &kMeasure,
+                                               &kCompact,
+                                               &kFlatten,
                                                &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }

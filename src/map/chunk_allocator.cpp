@@ -128,6 +128,19 @@ void ChunkAllocator::release(std::uint32_t first, std::uint32_t count, bool read
   }
 }
 
+Status ChunkAllocator::cut_tail() {
+  const std::lock_guard lock(mutex_);
+  if (file_.is_block_device()) return Status::ok();
+  std::uint32_t end = limit_;
+  while (end > 1 && !bit(used_, end - 1)) --end;
+  if (Status s = file_.truncate(geometry_.data_offset + (std::uint64_t{end - 1} << geometry_.chunk_log2)); !s) return s;
+  limit_ = end;
+  cursor_ = std::min(cursor_, limit_);
+  used_.resize(limit_ / 64 + 1);
+  unzeroed_.resize(limit_ / 64 + 1);
+  return Status::ok();
+}
+
 bool ChunkAllocator::is_used(std::uint32_t chunk) const {
   const std::lock_guard lock(mutex_);
   return chunk < limit_ && bit(used_, chunk);

@@ -38,6 +38,9 @@ class ChunkAllocator {
   // Gives chunks back. `reads_zero`: they have been zeroed, durably so by the next commit.
   void release(std::uint32_t first, std::uint32_t count, bool reads_zero);
 
+  // Cuts off the free chunks at the end of the file. No effect on a block device.
+  Status cut_tail();
+
   [[nodiscard]] bool is_used(std::uint32_t chunk) const;
   [[nodiscard]] std::uint32_t used() const;
   [[nodiscard]] std::uint32_t chunks_in_file() const;
@@ -54,7 +57,8 @@ class ChunkAllocator {
     {
       const std::lock_guard lock(mutex_);
       for (std::uint32_t c = run.first; c < run.first + run.count; ++c) {
-        if (bit(used_, c)) return Status::ok();  // allocated meanwhile: leave the run for a later round
+        // Allocated meanwhile: leave the run for a later round. Or cut off meanwhile.
+        if (c >= limit_ || bit(used_, c)) return Status::ok();
       }
       for (std::uint32_t c = run.first; c < run.first + run.count; ++c) set(used_, c, true);
       used_count_ += run.count;

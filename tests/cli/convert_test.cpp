@@ -1,7 +1,6 @@
 // convert and compare, against what qemu-img says where it is installed.
 #include <sys/stat.h>
 
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>

@@ -26,6 +26,8 @@ const std::vector<cli::Arguments> kCommands{{"create"},
                                             {"map"},
                                             {"diff"},
                                             {"measure"},
+                                            {"compact"},
+                                            {"flatten"},
                                             {"check"}};
 
 cli::Arguments with(cli::Arguments command, std::initializer_list<std::string> more) {
@@ -40,11 +42,11 @@ TEST(CliUsage, VersionIsTheProjects) {
 
 TEST(CliUsage, HelpListsTheCommandsThatWork) {
   const std::string help = fvd_ok({"--help"});
-  for (const char* command :
-       {"create", "info", "tree", "snapshot", "convert", "compare", "resize", "map", "diff", "measure", "check"}) {
+  for (const char* command : {"create", "info", "tree", "snapshot", "convert", "compare", "resize", "map", "diff",
+                              "measure", "compact", "flatten", "check"}) {
     EXPECT_NE(help.find(std::string("\n  ") + command + " "), std::string::npos) << command;
   }
-  for (const char* later : {"flatten", "upgrade"}) {
+  for (const char* later : {"upgrade"}) {
     EXPECT_EQ(help.find(std::string("\n  ") + later + " "), std::string::npos) << later;
     expect_failure(cli::kUsage, "unknown command", {later});
   }

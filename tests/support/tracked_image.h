@@ -44,7 +44,7 @@ struct World {
 
 class TrackedImage {
  public:
-  // Makes a new image on a new disk and opens it.
+  // Makes a new image on a new disk and opens it; what a base image shows is taken for granted.
   explicit TrackedImage(const CreateOptions& options, OpenOptions open_options = quiet());
   // A copy at rest: the same worlds on a copy of the disk, opened anew. REQUIRES that `other` was closed.
   TrackedImage(const TrackedImage& other);
@@ -73,6 +73,8 @@ class TrackedImage {
   Verdict remove(const std::string& name);
   Verdict describe(const std::string& name, const std::string& description);
   Verdict hold(const std::string& name, bool held);
+  Verdict flatten();
+  Verdict compact();
 
   // Every state of the open image is exactly what the model says (or, after a failure that left two worlds, one of
   // them), and its holes read as zeros.
