@@ -1,6 +1,7 @@
 #include "crash/scenarios.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <utility>
@@ -59,7 +60,10 @@ std::unique_ptr<TrackedImage> build_over_base(JournalSize journal) {
   static const TemporaryDirectory kDirectory;
   CreateOptions options = small_chunks(kStartSize);
   if (journal == JournalSize::kTwoBatches) options.journal_half_size = 8192;
-  options.base_path = kDirectory.file("base");
+  // So long a path that the superblock's sectors behind the first change with it.
+  const std::string directory = kDirectory.file(std::string(200, 'd') + "/" + std::string(200, 'e'));
+  std::filesystem::create_directories(directory);
+  options.base_path = directory + "/base";
   // Data, and zeros in a chunk, over a chunk, and at the end, where the base is smaller than the disk.
   Bytes base = pattern(at(8, 700), 100);
   std::fill(base.begin() + at(4), base.begin() + at(5), std::byte{0});
