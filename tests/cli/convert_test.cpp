@@ -1,9 +1,12 @@
 // convert and compare, against what qemu-img says where it is installed.
 #include <sys/stat.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <streambuf>
+#include <utility>
 
 #include "cli_rig.h"
 
@@ -213,6 +216,31 @@ TEST_F(CliConvert, ProgressIsForTerminalsOnly) {
   EXPECT_NE(err.str().find("convert ["), std::string::npos) << err.str();
   EXPECT_TRUE(err.str().ends_with("\r\033[K")) << "the bar is taken off again";
   EXPECT_EQ(out.str(), "");
+}
+
+// Sends a signal when the bar is first drawn.
+class SignallingBuffer : public std::streambuf {
+ protected:
+  int_type overflow(int_type c) override {
+    if (!std::exchange(sent_, true)) (void)std::raise(SIGTERM);
+    return c;
+  }
+
+ private:
+  bool sent_ = false;
+};
+
+TEST_F(CliConvert, ASignalToEndTakesTheUnfinishedCopyAway) {
+  const std::string full = directory.file("full.raw");
+  std::ofstream(full) << std::string(64 * kMiB, 'x');
+  for (const char* format : {"raw", "fvd"}) {
+    SignallingBuffer buffer;
+    std::istringstream in;
+    std::ostringstream out;
+    std::ostream err(&buffer);
+    EXPECT_EQ(cli::run({"convert", "-O", format, full, raw}, {in, out, err, true, false}), cli::kFailure);
+    EXPECT_FALSE(std::filesystem::exists(raw)) << format;
+  }
 }
 
 }  // namespace
