@@ -345,6 +345,7 @@ Verdict ModelTest::apply(const Step& step, std::size_t number) {
       return remount(random[3] % 3 == 0 ? ",writeback_cache" : "");
     case Kind::kCompare:
       return compare();
+    case Kind::kCompact:
     case Kind::kCut:
     case Kind::kKill:
     case Kind::kError:

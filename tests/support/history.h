@@ -32,6 +32,7 @@ struct Step {
     kRename,
     kDescribe,
     kHold,
+    kCompact,
     kReopen,
     kCompare,
     kCut,    // arms a power cut some operations ahead; comes due at the next kCut or the end at the latest

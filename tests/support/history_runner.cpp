@@ -78,6 +78,8 @@ class Runner {
         return name.empty() ? Verdict() : image_.describe(name, "text " + std::to_string(random[1] % 100));
       case Kind::kHold:
         return name.empty() ? Verdict() : image_.hold(name, random[1] % 3 == 0);
+      case Kind::kCompact:
+        return image_.compact();
       case Kind::kReopen: {
         const Verdict verdict = image_.close();
         if (!verdict.empty() || image_.disk().is_cut()) return verdict;
