@@ -81,16 +81,16 @@ struct ImageInfo {
   std::uint32_t format_version = 2;
   std::uint32_t chunk_size = 0;
   std::uint32_t block_size = 0;
-  std::uint64_t virtual_size = 0;     // of current-state
-  SnapshotId parent = 0;              // of current-state
-  std::uint64_t allocated = 0;        // bytes that current-state reaches
-  std::uint64_t file_size = 0;        // apparent size of the image
-  std::uint64_t host_allocated = 0;   // bytes that the host has allocated to it (st_blocks)
-  std::uint64_t chunks_total = 0;     // physical chunks the file has room for
-  std::uint64_t chunks_used = 0;      // of which in use, as data or metadata
-  std::uint64_t partial_chunks = 0;   // of current-state
-  std::uint64_t journal_size = 0;     // bytes, both halves
-  bool was_clean = true;              // closed cleanly before this open
+  std::uint64_t virtual_size = 0;    // of current-state
+  SnapshotId parent = 0;             // of current-state
+  std::uint64_t allocated = 0;       // bytes that current-state reaches
+  std::uint64_t file_size = 0;       // apparent size of the image
+  std::uint64_t host_allocated = 0;  // bytes that the host has allocated to it (st_blocks)
+  std::uint64_t chunks_total = 0;    // physical chunks the file has room for
+  std::uint64_t chunks_used = 0;     // of which in use, as data or metadata
+  std::uint64_t partial_chunks = 0;  // of current-state
+  std::uint64_t journal_size = 0;    // bytes, both halves
+  bool was_clean = true;             // closed cleanly before this open
   bool read_only = false;
   bool is_block_device = false;
   std::string error;                  // why the image turned read-only; "" while all is well
@@ -100,20 +100,30 @@ struct ImageInfo {
   std::uint64_t base_size = 0;
 };
 
+// What a new image takes on the host, in bytes; see Image::measure().
+struct ImageMeasure {
+  std::uint64_t required = 0;         // with the data that was asked for
+  std::uint64_t fully_allocated = 0;  // with every byte of the disk written
+};
+
 // One counter or gauge of Image::metrics().
 struct Metric {
-  std::string name;    // Prometheus name, for example fvd_refcount_read_bytes_total
+  std::string name;  // Prometheus name, for example fvd_refcount_read_bytes_total
   std::string help;
   std::string labels;  // "" or for example structure="journal"
   bool counter = true;
   std::uint64_t value = 0;
 };
 
-// A run of bytes of a state with one answer to "is there data?".
+// A run of bytes of a state with one answer to "is there data?", and to where it lies.
 struct Extent {
+  enum class Place : std::uint8_t { kNowhere, kImage, kBase };
+
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
-  bool data = false;  // false = reads as zeros without being allocated
+  bool data = false;              // false = reads as zeros without being allocated by the host
+  Place place = Place::kNowhere;  // the file that the bytes lie in, all together; a hole may lie in an allocated chunk
+  std::uint64_t file_offset = 0;  // where in it; 0 for kNowhere
 };
 
 // A disk state that can be read: a snapshot, or the current-state. Thread-safe.
@@ -132,18 +142,19 @@ class StateReader {
   Result<std::uint64_t> seek_hole(std::uint64_t offset);
 };
 
-// Where two snapshots differ, told from metadata alone. Never misses a difference; may report one where the content is
-// equal (the same bytes written twice), at worst a block at a time. Thread-safe. Neither snapshot can be deleted while it
-// lives, and it must not outlive the image.
-class SnapshotDiff {
+// Where two states differ, told from metadata alone. Never misses a difference; may report one where the content is
+// equal (the same bytes written twice), at worst a block at a time. A disk that is smaller counts as followed by zeros.
+// A write to current-state meanwhile may be seen or not. Thread-safe. No snapshot of it can be deleted while it lives,
+// and it must not outlive the image.
+class StateDiff {
  public:
   struct Run {
     std::uint64_t offset = 0;  // bytes
     std::uint64_t length = 0;  // bytes
     bool differs = false;
   };
-  virtual ~SnapshotDiff() = default;
-  // Bytes: of the larger disk. What lies past the end of the smaller one differs.
+  virtual ~StateDiff() = default;
+  // Bytes: of the larger disk.
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   // The run that starts at `offset`, as long as one lookup can tell (callers join neighbours), cut at size(). kInvalid
   // at or past that.
@@ -161,9 +172,9 @@ struct ImportOptions {
 };
 
 // A snapshot that is built from outside, beside current-state and all other work on the image; see
-// Image::import_snapshot(). Nothing of it can be seen before commit(); destroyed without that, it leaves nothing, and so
-// does a crash. Base and parent cannot be deleted while it lives. Thread-safe; one that was not committed must be destroyed
-// before the image is closed.
+// Image::import_snapshot(). Nothing of it can be seen before commit(); destroyed without that, it leaves nothing, and
+// so does a crash. Base and parent cannot be deleted while it lives. Thread-safe; one that was not committed must be
+// destroyed before the image is closed.
 class SnapshotImport {
  public:
   virtual ~SnapshotImport() = default;
@@ -182,6 +193,11 @@ class Image : public StateReader {
   // Makes a new image at `path`. Fails with kExists where a file is (unless options.overwrite) and leaves it untouched;
   // a file that was made but could not be finished is removed. On success the image is on stable storage.
   static Status create(const std::string& path, const CreateOptions& options);
+  // At most how large the file of an image made with these options is, without snapshots, once data was written to
+  // `data_chunks` of its chunks (all of them for kAllChunks or more) and it was closed. Errors as create(); touches
+  // nothing but the base, whose size is asked for.
+  static constexpr std::uint64_t kAllChunks = ~std::uint64_t{0};
+  static Result<ImageMeasure> measure(const CreateOptions& options, std::uint64_t data_chunks);
   // Opens an image; recovers it first if it was not closed cleanly (replays the journal, no repair step, nothing
   // written until something changes). kLocked when another process has it open; kCorrupt or kUnsupported with the
   // reason when it cannot be trusted or served. The image is locked against other opens until close() or destruction.
@@ -212,15 +228,16 @@ class Image : public StateReader {
   // Sets the virtual size (a multiple of 512, else kInvalid). Growing adds zeros. Shrinking gives up what is cut off
   // and is kNotPermitted unless `allow_shrink`. Durable when it returns.
   virtual Status resize(std::uint64_t new_size, bool allow_shrink) = 0;
-  // Copies [src_offset, +length) of snapshot `source` (0 = current-state) over current-state at dst_offset, sharing chunks
-  // instead of copying where both lie alike in their chunks and a snapshot holds them. Returns the bytes copied, cut
-  // at the end of either disk. kInvalid when ranges of one state overlap.
+  // Copies [src_offset, +length) of snapshot `source` (0 = current-state) over current-state at dst_offset, sharing
+  // chunks instead of copying where both lie alike in their chunks and a snapshot holds them. Returns the bytes copied,
+  // cut at the end of either disk. kInvalid when ranges of one state overlap.
   virtual Result<std::uint64_t> copy_range(SnapshotId source, std::uint64_t src_offset, std::uint64_t dst_offset,
                                            std::uint64_t length) = 0;
 
   // --- snapshots: all durable and all-or-nothing when they return -------------------------------------------------
   // Takes a snapshot of current-state: holds every write that returned before the call. kExists, kInvalid (empty name,
-  // '/', control characters, not UTF-8, ".", "..", "current-state"; the last is kExists), kNameTooLong, kTooMany, kNoSpace.
+  // '/', control characters, not UTF-8, ".", "..", "current-state"; the last is kExists), kNameTooLong, kTooMany,
+  // kNoSpace.
   virtual Result<SnapshotId> snapshot_create(std::string_view name, std::string_view description = {}) = 0;
   // Makes current-state a copy of the snapshot and its child; what current-state held since its last snapshot is given
   // up. The caller sees to it that nobody relies on the old content (writes in flight land before or are given up).
@@ -235,15 +252,34 @@ class Image : public StateReader {
   [[nodiscard]] virtual std::optional<SnapshotInfo> find_snapshot(std::string_view name) const = 0;
   [[nodiscard]] virtual std::optional<SnapshotInfo> find_snapshot(SnapshotId id) const = 0;
   [[nodiscard]] virtual SnapshotId current_parent() const = 0;
-  // Opens a snapshot for reading; deletion answers kBusy until the reader is gone. The reader must not outlive the image.
+  // Opens a snapshot for reading; deletion answers kBusy until the reader is gone. The reader must not outlive the
+  // image.
   virtual Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) = 0;
   // Bytes of chunks that only this snapshot reaches: what deleting it would free. Reads the reference counts.
   virtual Result<std::uint64_t> snapshot_exclusive(SnapshotId id) = 0;
-  // kNotFound when there is no such snapshot.
-  virtual Result<std::unique_ptr<SnapshotDiff>> diff_snapshots(SnapshotId a, SnapshotId b) = 0;
-  // Begins to build a snapshot aside. Errors as of snapshot_create(), and kNotFound for the parent or base, kInvalid for
-  // a size or time that cannot be.
+  // The difference of two states, 0 = current-state. kNotFound when there is no such snapshot.
+  virtual Result<std::unique_ptr<StateDiff>> open_diff(SnapshotId a, SnapshotId b) = 0;
+  // Calls differs(offset, length) for each range, ascending and not touching each other, in which the two states may
+  // differ, as open_diff() tells. Its errors, and kBusy while a snapshot is being deleted. `differs` may call the
+  // image.
+  Status diff(SnapshotId a, SnapshotId b,
+              const std::function<void(std::uint64_t offset, std::uint64_t length)>& differs);
+  // Begins to build a snapshot aside. Errors as of snapshot_create(), and kNotFound for the parent or base, kInvalid
+  // for a size or time that cannot be.
   virtual Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions& options) = 0;
+
+  // --- care: for an image that nobody waits for; a flush may have to wait until they return
+  // --------------------------- Called in the caller's thread with how many bytes of the work are done, and how many
+  // there are; false asks for the end. Must not call the image.
+  using WorkProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+  // Copies into the image what any of its states shows of the base image, and cuts the base loose. No state changes.
+  // All or nothing, and durable when it returns: until then the image needs its base, after that it does not. Success
+  // at once without a base. kBusy when it was asked to end, or while a snapshot is open; kNoSpace.
+  virtual Status flatten(const WorkProgress& progress = {}) = 0;
+  // Completes the partial chunks of current-state's own, so that they are read in one piece, gives all free chunks back
+  // to the host and cuts off the end of the file that nothing uses (neither on a block device). What was done stays
+  // when it fails or is asked to end (kBusy). Durable when it returns.
+  virtual Status compact(const WorkProgress& progress = {}) = 0;
 
   // --- about it -----------------------------------------------------------------------------------------------------
   [[nodiscard]] virtual ImageInfo info() const = 0;

@@ -23,6 +23,32 @@ bool is_zero(std::span<const std::byte> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
+// Whether `page` can be what a cut write left where a superblock without a base image went over one with it (flatten,
+// and the write after it): the path, which reaches into the sectors behind the first, has lost some part. `whole` is
+// the other superblock, from before or after the base was cut loose.
+bool base_may_be_cut(std::span<const std::byte, Superblock::kSize> page,
+                     std::span<const std::byte, Superblock::kSize> whole, bool first_sector_is_new) {
+  constexpr std::size_t kPath = 184;
+  constexpr std::size_t kPathEnd = 1208;
+  const auto path_in_first = page.subspan(kPath, kSector - kPath);
+  const bool goes_on = std::find(path_in_first.begin(), path_in_first.end(), std::byte{0}) == path_in_first.end();
+  if (first_sector_is_new ? page[kPath] != std::byte{0} : !goes_on) return false;
+  if (!std::equal(page.begin() + kPathEnd, page.end(), whole.begin() + kPathEnd)) return false;
+  const bool base_is_known = whole[kPath] != std::byte{0};
+  bool lost = false;
+  bool left = false;
+  for (std::size_t at = kSector; at < kPathEnd; at += kSector) {
+    const std::size_t length = std::min(kSector, kPathEnd - at);
+    const auto part = page.subspan(at, length);
+    const auto known = whole.subspan(at, length);
+    const bool same = std::equal(part.begin(), part.end(), known.begin());
+    if (base_is_known && !same && !is_zero(part)) return false;
+    lost = lost || (base_is_known ? !same : is_zero(part));
+    left = left || !is_zero(part);
+  }
+  return first_sector_is_new ? left : lost;
+}
+
 // Whether the write of a superblock that power cut short can have left `page` (its CRC is wrong), beside the valid
 // superblock `whole` with that sequence. A sector of 512 bytes is old or new; all that differs between one superblock
 // and the next lies in the first (but for a change of base image or features), so only a slot's first write can be
@@ -36,6 +62,7 @@ bool may_be_cut(std::span<const std::byte, Superblock::kSize> page, std::span<co
     return false;
   }
   if (!remains.belongs_here || (remains.sequence != sequence - 1 && remains.sequence != sequence + 1)) return false;
+  if (base_may_be_cut(page, whole, remains.sequence == sequence + 1)) return true;
   if (std::equal(page.begin() + kSector, page.end(), whole.begin() + kSector)) return false;
   std::array<std::byte, Superblock::kSize> mended;
   std::copy(page.begin(), page.begin() + kSector, mended.begin());

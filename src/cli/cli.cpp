@@ -22,9 +22,28 @@ namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 
-const std::array<const Command*, 11> kCommands{&kCreate,         &kInfo,           &kTree,         &kSnapshotList,
-                                               &kSnapshotCreate, &kSnapshotDelete, &kSnapshotGoto, &kSnapshotRename,
-                                               &kSend,           &kReceive,        &kCheck};
+const std::array<const Command*, 22> kCommands{&kCreate,
+                                               &kInfo,
+                                               &kTree,
+                                               &kSnapshotList,
+                                               &kSnapshotCreate,
+                                               &kSnapshotDelete,
+                                               &kSnapshotGoto,
+                                               &kSnapshotRename,
+                                               &kSnapshotDescribe,
+                                               &kSnapshotHold,
+                                               &kSnapshotRelease,
+                                               &kConvert,
+                                               &kCompare,
+                                               &kResize,
+                                               &kMap,
+                                               &kDiff,
+                                               &kMeasure,
+                                               &kCompact,
+                                               &kFlatten,
+                                               &kSend,
+                                               &kReceive,
+                                               &kCheck};
 
 bool in_group(const Command& command) { return command.name.starts_with(kGroup); }
 std::string_view word_in_group(const Command& command) { return command.name.substr(kGroup.size() + 1); }
@@ -79,7 +98,7 @@ void print_main_help(std::ostream& out) {
       out << "  " << std::left << std::setw(10) << command->name << command->summary << '\n';
     } else if (!std::exchange(group_printed, true)) {
       out << "  " << std::left << std::setw(10) << kGroup
-          << "list, create, delete, goto, rename: the snapshot operations\n";
+          << "list, create, delete, goto, rename, describe, hold, release\n";
     }
   }
   out << "\noptions:\n"
@@ -97,6 +116,19 @@ int unknown_command(const Streams& streams, const std::string& group, const std:
   return kUsage;
 }
 
+// "-512M" is a size and no option.
+std::vector<po::option> negative_size(std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments[0].size() < 2 || arguments[0][0] != '-' || arguments[0][1] < '0' ||
+      arguments[0][1] > '9') {
+    return {};
+  }
+  po::option operand;
+  operand.value.push_back(arguments[0]);
+  operand.original_tokens.push_back(arguments[0]);
+  arguments.erase(arguments.begin());
+  return {operand};
+}
+
 int run_command(const Command& command, const Arguments& arguments, const Streams& streams) {
   // Abbreviated option names would change their meaning as options are added.
   constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -104,7 +136,8 @@ int run_command(const Command& command, const Arguments& arguments, const Stream
   po::variables_map values;
   std::vector<std::string> operands;
   try {
-    const auto parsed = po::command_line_parser(arguments).options(options).style(kStyle).run();
+    const auto parsed =
+        po::command_line_parser(arguments).options(options).style(kStyle).extra_style_parser(negative_size).run();
     for (const auto& option : parsed.options) {
       if (option.string_key.empty()) operands.insert(operands.end(), option.value.begin(), option.value.end());
     }

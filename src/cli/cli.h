@@ -17,6 +17,8 @@ struct Streams {
   std::istream& in;
   std::ostream& out;
   std::ostream& err;
+  bool progress_bar = false;  // `err` is a terminal
+  bool colours = false;       // `out` is a terminal that takes them
 };
 
 using Arguments = std::vector<std::string>;

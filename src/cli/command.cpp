@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
+#include <limits>
 #include <ostream>
 
+#include "cli/size.h"
+#include "cli/source.h"
 #include "image/tree_text.h"
 
 namespace fvd::cli {
@@ -14,6 +17,9 @@ std::string advice(const std::string& image, const Status& status) {
   switch (status.code()) {
     case Code::kNotFound:
       return status.system_error() == 0 ? "; see: fvd snapshot list " + image : "; check the path";
+    case Code::kBusy:
+      return status.message().ends_with("take the hold off first") ? " with: fvd snapshot release " + image + " NAME"
+                                                                   : "";
     case Code::kNoSpace:
       return "; free some space there and try again";
     case Code::kIo:
@@ -58,6 +64,24 @@ int with_image(const Invocation& invocation, const std::function<Status(Image&)>
   if (const Status s = change(**image); !s) return fail(invocation.streams, path, s);
   if (const Status s = (*image)->close(); !s) return fail(invocation.streams, path, s);
   return kSuccess;
+}
+
+Status read_unit(const Invocation& invocation, const char* name, std::uint32_t* to) {
+  const std::string text = invocation.text(name);
+  if (text.empty()) return Status::ok();
+  const auto bytes = parse_size(text);
+  if (!bytes) return bytes.status();
+  if (*bytes > std::numeric_limits<std::uint32_t>::max()) return {Code::kInvalid, "the size " + text + " is too large"};
+  *to = static_cast<std::uint32_t>(*bytes);
+  return Status::ok();
+}
+
+Status read_source_options(const Invocation& invocation, SourceOptions* to, const char* snapshot, const char* format) {
+  to->snapshot = invocation.text(snapshot);
+  to->format = invocation.text(format);
+  to->force_share = invocation.flag("force-share");
+  if (to->format.empty() || to->format == "raw" || to->format == "fvd") return Status::ok();
+  return {Code::kInvalid, "the format of a disk is raw or fvd, not \"" + to->format + "\""};
 }
 
 std::string one_line(std::string text) {

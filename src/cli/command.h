@@ -38,7 +38,7 @@ struct Command {
   std::string_view name;      // "create", "snapshot list"
   std::string_view synopsis;  // what follows the name
   std::string_view summary;   // one line, without a full stop
-  std::string_view example;   // a whole command line
+  std::string_view example;   // a whole command line, or several, each line after the first indented by two
   std::size_t min_operands;
   std::size_t max_operands;
   void (*declare)(po::options_description& options);  // all but --help
@@ -55,7 +55,18 @@ extern const Command kSnapshotGoto;
 extern const Command kSnapshotRename;
 extern const Command kSend;
 extern const Command kReceive;
+extern const Command kSnapshotDescribe;
+extern const Command kSnapshotHold;
+extern const Command kSnapshotRelease;
 extern const Command kCheck;
+extern const Command kConvert;
+extern const Command kCompare;
+extern const Command kResize;
+extern const Command kMap;
+extern const Command kDiff;
+extern const Command kMeasure;
+extern const Command kCompact;
+extern const Command kFlatten;
 
 // Prints "fvd: what, which file, why, what to do" as one line and returns kFailure. `status` is a failure.
 int fail(const Streams& streams, const std::string& image, const Status& status);
@@ -68,6 +79,13 @@ void declare_force_share(po::options_description& options);
 Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation);
 // Opens operand 0 for changes, calls change(image), closes it, and returns the exit status of it all.
 int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change);
+
+// Sets *to from the option `name`, a size, if it was given. kInvalid when it is none or too large.
+Status read_unit(const Invocation& invocation, const char* name, std::uint32_t* to);
+struct SourceOptions;
+// From the options of that name, and --force-share. kInvalid for a format that there is not.
+Status read_source_options(const Invocation& invocation, SourceOptions* to, const char* snapshot = "snapshot",
+                           const char* format = "format");
 
 // `text` on one line, whatever a path or a name in it holds.
 std::string one_line(std::string text);

@@ -1,6 +1,5 @@
 // fvd create: a new image.
 #include <boost/program_options/value_semantic.hpp>
-#include <limits>
 #include <ostream>
 
 #include "cli/command.h"
@@ -19,17 +18,6 @@ void declare(po::options_description& options) {
   add("block-size", po::value<std::string>()->value_name("N"),
       "unit of copy-on-write: a power of two from 512 to the chunk size, at least a 16,384th of it (default: 4K)");
   add("force", po::bool_switch(), "replace IMAGE if it exists; use a block device whatever it holds");
-}
-
-// Sets *to from the option `name` if it was given.
-Status read_unit(const Invocation& invocation, const char* name, std::uint32_t* to) {
-  const std::string text = invocation.text(name);
-  if (text.empty()) return Status::ok();
-  const auto bytes = parse_size(text);
-  if (!bytes) return bytes.status();
-  if (*bytes > std::numeric_limits<std::uint32_t>::max()) return {Code::kInvalid, "the size " + text + " is too large"};
-  *to = static_cast<std::uint32_t>(*bytes);
-  return Status::ok();
 }
 
 int run(const Invocation& invocation) {

@@ -4,6 +4,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/terminal.h"
 #include "fvd/stream.h"
 
@@ -29,14 +30,15 @@ int run(const Invocation& invocation) {
   const StreamSource source = [&in](std::span<std::byte> out) -> Result<std::size_t> {
     in.read(reinterpret_cast<char*>(out.data()), static_cast<std::streamsize>(out.size()));
     if (in.bad()) return Status(Code::kIo, "standard input cannot be read");
+    if (Status s = Progress::interrupted(); !s) return s;
     return static_cast<std::size_t>(in.gcount());
   };
   std::string line;
   const int status = with_image(invocation, [&](Image& image) -> Status {
     Result<SnapshotId> id = Status(Code::kIo, "");
     {
-      ProgressLine progress(invocation.streams.err, "receiving");
-      how.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.show(done, total); };
+      Progress progress(invocation.streams, "receive");
+      how.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.set(done, total); };
       id = receive_snapshot(image, source, how);
     }
     if (!id) {

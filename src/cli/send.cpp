@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/terminal.h"
 #include "fvd/stream.h"
 
@@ -42,7 +43,7 @@ int run(const Invocation& invocation) {
   }
   auto stream = SendStream::open(**image, *snapshot, since);
   if (!stream) return fail(invocation.streams, path, stream.status());
-  ProgressLine progress(invocation.streams.err, "sending " + one_line(invocation.operands[1]));
+  Progress progress(invocation.streams, "send", (*stream)->virtual_size());
   std::vector<std::byte> buffer(kPiece);
   for (;;) {
     const auto count = (*stream)->read(buffer);
@@ -50,7 +51,8 @@ int run(const Invocation& invocation) {
     if (*count == 0) return kSuccess;
     out.write(reinterpret_cast<const char*>(buffer.data()), static_cast<std::streamsize>(*count));
     if (!out) return kFailure;  // run() says so
-    progress.show((*stream)->position(), (*stream)->virtual_size());
+    progress.set((*stream)->position(), (*stream)->virtual_size());
+    if (const Status s = Progress::interrupted(); !s) return fail(invocation.streams, path, s);
   }
 }
 

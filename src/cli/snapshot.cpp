@@ -1,11 +1,12 @@
 // fvd snapshot: the snapshot operations without a mount.
-#include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
 #include <map>
+#include <optional>
 #include <ostream>
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/table.h"
 #include "image/tree_text.h"
 
 namespace fvd::cli {
@@ -14,6 +15,7 @@ namespace {
 void declare_nothing(po::options_description&) {}
 
 void declare_list(po::options_description& options) {
+  options.add_options()("tree", po::bool_switch(), "draw the tree, with the same columns");
   options.add_options()("json", po::bool_switch(), "print a JSON array, sizes in bytes");
   declare_force_share(options);
 }
@@ -23,39 +25,54 @@ void declare_create(po::options_description& options) {
                         "what the snapshot is for, at most 4,096 bytes");
 }
 
-// Columns as wide as their widest cell, counted in characters of UTF-8.
-void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows) {
-  const auto characters = [](const std::string& text) {
-    return static_cast<std::size_t>(std::count_if(
-        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-  };
-  std::vector<std::size_t> widths(rows[0].size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], characters(row[i]));
-  }
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - characters(row[i]) + 2, ' ');
-    line.erase(line.find_last_not_of(' ') + 1);
-    out << line << '\n';
-  }
+// Bytes that only the snapshot holds; nothing where that cannot be told, as in an image that is being written.
+std::optional<std::uint64_t> exclusive_of(Image& image, const SnapshotInfo& snapshot) {
+  const auto bytes = image.snapshot_exclusive(snapshot.id);
+  return bytes ? std::optional(*bytes) : std::nullopt;
+}
+
+std::vector<std::string> row_of(Image& image, const SnapshotInfo& s, std::string name, std::string parent) {
+  const auto exclusive = exclusive_of(image, s);
+  return {std::move(name),
+          std::move(parent),
+          rfc3339_utc(s.created_seconds, 0).substr(0, 19) + "Z",
+          human_bytes(s.virtual_size),
+          human_bytes(s.allocated),
+          exclusive ? human_bytes(*exclusive) : "?",
+          s.held ? "yes" : "no",
+          s.description.substr(0, s.description.find('\n'))};
 }
 
 int list(const Invocation& invocation) {
-  auto image = open_to_read(invocation);
-  if (!image) return fail(invocation.streams, invocation.operands[0], image.status());
-  const std::vector<SnapshotInfo> snapshots = (*image)->snapshots();
+  if (invocation.flag("json") && invocation.flag("tree")) {
+    return usage_error(invocation.streams, invocation.command, "--json and --tree exclude each other");
+  }
+  auto opened = open_to_read(invocation);
+  if (!opened) return fail(invocation.streams, invocation.operands[0], opened.status());
+  Image& image = **opened;
+  const std::vector<SnapshotInfo> snapshots = image.snapshots();
   if (invocation.flag("json")) {
-    invocation.streams.out << list_as_json(snapshots);
+    std::vector<std::optional<std::uint64_t>> exclusive;
+    for (const SnapshotInfo& s : snapshots) exclusive.push_back(exclusive_of(image, s));
+    invocation.streams.out << list_as_json(snapshots, exclusive);
     return kSuccess;
   }
   std::map<SnapshotId, std::string> names{{0, "-"}};
   for (const SnapshotInfo& snapshot : snapshots) names.emplace(snapshot.id, snapshot.name);
-  std::vector<std::vector<std::string>> rows{{"NAME", "PARENT", "TAKEN", "SIZE", "ALLOCATED", "HELD", "DESCRIPTION"}};
-  for (const SnapshotInfo& s : snapshots) {
-    rows.push_back({s.name, names[s.parent], rfc3339_utc(s.created_seconds, 0).substr(0, 19) + "Z",
-                    human_bytes(s.virtual_size), human_bytes(s.allocated), s.held ? "yes" : "no",
-                    s.description.substr(0, s.description.find('\n'))});
+  std::vector<std::vector<std::string>> rows{
+      {"NAME", "PARENT", "TAKEN", "SIZE", "ALLOCATED", "EXCLUSIVE", "HELD", "DESCRIPTION"}};
+  if (invocation.flag("tree")) {
+    for (const TreeBranch& branch : tree_branches(snapshots, image.current_parent())) {
+      if (branch.node < snapshots.size()) {
+        const SnapshotInfo& s = snapshots[branch.node];
+        rows.push_back(row_of(image, s, branch.mark + s.name, names[s.parent]));
+      } else {
+        rows.push_back({branch.mark + "(current-state)", names[image.current_parent()], "-",
+                        human_bytes(image.virtual_size()), human_bytes(image.allocated()), "-", "-", ""});
+      }
+    }
+  } else {
+    for (const SnapshotInfo& s : snapshots) rows.push_back(row_of(image, s, s.name, names[s.parent]));
   }
   print_table(invocation.streams.out, rows);
   return kSuccess;
@@ -80,11 +97,25 @@ int rename(const Invocation& invocation) {
       invocation, [&](Image& image) { return image.snapshot_rename(invocation.operands[1], invocation.operands[2]); });
 }
 
+int describe(const Invocation& invocation) {
+  return with_image(invocation, [&](Image& image) {
+    return image.snapshot_set_description(invocation.operands[1], invocation.operands[2]);
+  });
+}
+
+int hold(const Invocation& invocation) {
+  return with_image(invocation, [&](Image& image) { return image.snapshot_set_hold(invocation.operands[1], true); });
+}
+
+int release(const Invocation& invocation) {
+  return with_image(invocation, [&](Image& image) { return image.snapshot_set_hold(invocation.operands[1], false); });
+}
+
 }  // namespace
 
 const Command kSnapshotList{
     .name = "snapshot list",
-    .synopsis = "[--json] [-U] IMAGE",
+    .synopsis = "[--tree|--json] [-U] IMAGE",
     .summary = "list the snapshots in the order in which they were taken",
     .example = "fvd snapshot list disk.fvd",
     .min_operands = 1,
@@ -135,6 +166,39 @@ const Command kSnapshotRename{
     .max_operands = 3,
     .declare = declare_nothing,
     .run = rename,
+};
+
+const Command kSnapshotDescribe{
+    .name = "snapshot describe",
+    .synopsis = "IMAGE NAME TEXT",
+    .summary = "say what a snapshot is for, at most 4,096 bytes; nothing with an empty TEXT",
+    .example = "fvd snapshot describe disk.fvd s1 'before the upgrade'",
+    .min_operands = 3,
+    .max_operands = 3,
+    .declare = declare_nothing,
+    .run = describe,
+};
+
+const Command kSnapshotHold{
+    .name = "snapshot hold",
+    .synopsis = "IMAGE NAME",
+    .summary = "protect a snapshot from being deleted",
+    .example = "fvd snapshot hold disk.fvd golden",
+    .min_operands = 2,
+    .max_operands = 2,
+    .declare = declare_nothing,
+    .run = hold,
+};
+
+const Command kSnapshotRelease{
+    .name = "snapshot release",
+    .synopsis = "IMAGE NAME",
+    .summary = "take the hold off a snapshot",
+    .example = "fvd snapshot release disk.fvd golden",
+    .min_operands = 2,
+    .max_operands = 2,
+    .declare = declare_nothing,
+    .run = release,
 };
 
 }  // namespace fvd::cli

@@ -15,13 +15,26 @@ void declare(po::options_description& options) {
   declare_force_share(options);
 }
 
-std::string dot_quoted(const std::string& text) {
-  std::string quoted = "\"";
+std::string dot_escaped(const std::string& text) {
+  std::string escaped;
   for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += c;
   }
-  return quoted + "\"";
+  return escaped;
+}
+
+// The text with every "(current-state)" in it in bold green.
+std::string highlighted(std::string text) {
+  constexpr std::string_view kMark = "(current-state)";
+  constexpr std::string_view kOn = "\033[1;32m";
+  constexpr std::string_view kOff = "\033[0m";
+  for (std::size_t at = 0; (at = text.find(kMark, at)) != std::string::npos;) {
+    text.insert(at + kMark.size(), kOff);
+    text.insert(at, kOn);
+    at += kMark.size() + kOn.size() + kOff.size();
+  }
+  return text;
 }
 
 void print_dot(std::ostream& out, const std::vector<SnapshotInfo>& snapshots, SnapshotId parent) {
@@ -31,9 +44,14 @@ void print_dot(std::ostream& out, const std::vector<SnapshotInfo>& snapshots, Sn
   };
   out << "digraph snapshots {\n  node [shape=box];\n";
   for (std::size_t i = 0; i < snapshots.size(); ++i) {
-    out << "  " << node(i) << " [label=" << dot_quoted(snapshots[i].name)
-        << ", tooltip=" << dot_quoted(rfc3339_utc(snapshots[i].created_seconds, snapshots[i].created_nanoseconds))
-        << "];\n";
+    const SnapshotInfo& s = snapshots[i];
+    const std::string taken = rfc3339_utc(s.created_seconds, s.created_nanoseconds);
+    std::string label = dot_escaped(s.name) + "\\n" + taken.substr(0, 10) + " " + taken.substr(11, 8) + "\\n" +
+                        human_bytes(s.allocated) + (s.held ? ", held" : "");
+    if (!s.description.empty()) {
+      label += "\\n" + dot_escaped(one_line(s.description.substr(0, s.description.find('\n'))));
+    }
+    out << "  " << node(i) << " [label=\"" << label << "\", tooltip=\"" << taken << "\"];\n";
   }
   out << "  current [label=\"current-state\", style=bold];\n";
   for (std::size_t i = 0; i <= tree.current; ++i) {
@@ -56,7 +74,8 @@ int run(const Invocation& invocation) {
   } else if (invocation.flag("dot")) {
     print_dot(out, snapshots, parent);
   } else {
-    out << tree_text(snapshots, parent);
+    const std::string text = tree_text(snapshots, parent);
+    out << (invocation.streams.colours ? highlighted(text) : text);
   }
   return kSuccess;
 }

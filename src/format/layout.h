@@ -19,25 +19,25 @@ inline constexpr std::uint32_t kVersion = 2;
 // Physical chunk numbers start at 1: chunk n lies at data_offset + (n - 1) * chunk_size.
 // A table entry is a chunk number, or one of two words, and in the current-state's and a snapshot's table the flag
 // kPartialFlag beside a chunk number says that a partial record gives the origin and the blocks present.
-inline constexpr std::uint32_t kEmpty = 0;                  // falls through to the base image, or reads as zeros
-inline constexpr std::uint32_t kZero = 0x3FFFFFFF;          // reads as zeros, also over a base image
-inline constexpr std::uint32_t kMaxChunk = 0x3FFFFFFE;      // highest physical chunk number
+inline constexpr std::uint32_t kEmpty = 0;              // falls through to the base image, or reads as zeros
+inline constexpr std::uint32_t kZero = 0x3FFFFFFF;      // reads as zeros, also over a base image
+inline constexpr std::uint32_t kMaxChunk = 0x3FFFFFFE;  // highest physical chunk number
 inline constexpr std::uint32_t kChunkMask = 0x3FFFFFFF;
 inline constexpr std::uint32_t kPartialFlag = 0x40000000;
-inline constexpr std::uint32_t kSharedFlag = 0x80000000;    // in memory only, never on disk
+inline constexpr std::uint32_t kSharedFlag = 0x80000000;  // in memory only, never on disk
 
 // An origin is a chunk number (1..kMaxChunk) or one of these.
-inline constexpr std::uint32_t kOriginZero = kZero;         // blocks not present read as zeros
-inline constexpr std::uint32_t kOriginBase = kEmpty;        // ... come from the base image
+inline constexpr std::uint32_t kOriginZero = kZero;   // blocks not present read as zeros
+inline constexpr std::uint32_t kOriginBase = kEmpty;  // ... come from the base image
 
-inline constexpr std::uint32_t kMinChunkLog2 = 16;          // 64 KiB
-inline constexpr std::uint32_t kMaxChunkLog2 = 26;          // 64 MiB
-inline constexpr std::uint32_t kMinBlockLog2 = 9;           // 512 bytes
+inline constexpr std::uint32_t kMinChunkLog2 = 16;  // 64 KiB
+inline constexpr std::uint32_t kMaxChunkLog2 = 26;  // 64 MiB
+inline constexpr std::uint32_t kMinBlockLog2 = 9;   // 512 bytes
 inline constexpr std::uint32_t kMaxBlocksPerChunk = 16384;
 inline constexpr std::uint64_t kMaxVirtualSize = 64ULL << 40;
 inline constexpr std::uint64_t kMaxVirtualChunks = 1ULL << 28;
 
-inline constexpr std::size_t kMaxBasePath = 1023;           // bytes, without the terminating NUL
+inline constexpr std::size_t kMaxBasePath = 1023;  // bytes, without the terminating NUL
 inline constexpr std::size_t kMaxBaseFormat = 15;
 
 // Feature words of the superblock. A reader must refuse an image with an incompatible bit that it does not know, and
@@ -60,7 +60,7 @@ struct ObjectRef {
   std::uint64_t length = 0;  // bytes, header included
 
   [[nodiscard]] bool is_none() const { return first_chunk == 0; }
-  void encode(std::byte* out) const;            // kSize bytes
+  void encode(std::byte* out) const;             // kSize bytes
   static ObjectRef decode(const std::byte* in);  // kSize bytes; unchecked: Geometry::check_ref does
   bool operator==(const ObjectRef&) const = default;
 };

@@ -29,9 +29,9 @@ struct Superblock {
   std::uint64_t journal_salt = 0;  // random, new with every epoch
   std::uint32_t parent = 0;        // snapshot that current-state descends from; 0 = none
   std::uint32_t snapshot_count = 0;
-  ObjectRef table;      // base table of current-state; none = all EMPTY
-  ObjectRef directory;  // none = no snapshots
-  ObjectRef refcounts;  // none = all zero
+  ObjectRef table;              // base table of current-state; none = all EMPTY
+  ObjectRef directory;          // none = no snapshots
+  ObjectRef refcounts;          // none = all zero
   std::uint64_t base_size = 0;  // bytes of the base image that show through; 0 without one
   std::string base_format;
   std::string base_path;
@@ -39,7 +39,8 @@ struct Superblock {
   void encode(std::span<std::byte, kSize> out) const;
   // kCorrupt: magic, CRC, slot address, uuid, a flag or number out of range. kUnsupported: an unknown incompatible
   // feature (named in the message, from the superblock's own name table where it is there).
-  // `geometry` bounds virtual_size; object references are checked for form here, against the file by Geometry::check_ref.
+  // `geometry` bounds virtual_size; object references are checked for form here, against the file by
+  // Geometry::check_ref.
   static Result<Superblock> decode(std::span<const std::byte, kSize> in, std::uint64_t slot_offset, const Uuid& uuid,
                                    const Geometry& geometry);
   [[nodiscard]] std::vector<std::string> feature_names() const;  // of the bits that are set

@@ -33,7 +33,8 @@ struct TableHeader {
   // Writes the fields after the common object header (object.size() >= 64); seal_object does the rest.
   void encode(std::span<std::byte> object) const;
   // Checks the counts against each other, `geometry` and `object_length`. `in` is the first 64 bytes.
-  static Result<TableHeader> decode(std::span<const std::byte> in, std::uint64_t object_length, const Geometry& geometry);
+  static Result<TableHeader> decode(std::span<const std::byte> in, std::uint64_t object_length,
+                                    const Geometry& geometry);
 };
 
 // A partial record: u32 virtual chunk, u32 origin, then the bitmap (bit b of word b/64: block b is present).
@@ -52,15 +53,15 @@ bool origin_is_valid(std::uint32_t origin, std::uint32_t chunk_limit);
 class TableView {
  public:
   // Checks everything that the format demands: magic, length, CRC (verify_object), header, page index ascending and
-  // in range, entries valid (also: none past `entries`, no kSharedFlag), partial records ascending, exactly one for each
-  // entry with kPartialFlag, origins valid, no bitmap with bits past blocks_per_chunk or with all blocks present (a
-  // writer stores such a chunk as complete), no page of EMPTY entries only.
+  // in range, entries valid (also: none past `entries`, no kSharedFlag), partial records ascending, exactly one for
+  // each entry with kPartialFlag, origins valid, no bitmap with bits past blocks_per_chunk or with all blocks present
+  // (a writer stores such a chunk as complete), no page of EMPTY entries only.
   static Result<TableView> parse(std::span<const std::byte> object, const ObjectRef& ref, const Geometry& geometry,
                                  std::uint32_t chunk_limit);
   [[nodiscard]] const TableHeader& header() const { return header_; }
-  [[nodiscard]] std::uint32_t page_number(std::uint32_t stored_page) const;                 // 0 <= stored_page < stored_pages
-  [[nodiscard]] std::span<const std::byte> page(std::uint32_t stored_page) const;           // kPage bytes
-  [[nodiscard]] PartialRecord partial(std::uint32_t index) const;                           // 0 <= index < partial_count
+  [[nodiscard]] std::uint32_t page_number(std::uint32_t stored_page) const;        // 0 <= stored_page < stored_pages
+  [[nodiscard]] std::span<const std::byte> page(std::uint32_t stored_page) const;  // kPage bytes
+  [[nodiscard]] PartialRecord partial(std::uint32_t index) const;                  // 0 <= index < partial_count
   // Calls visit(virtual chunk, entry) for each entry that is not EMPTY, ascending.
   void for_each_entry(const std::function<void(std::uint32_t, std::uint32_t)>& visit) const;
 

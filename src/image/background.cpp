@@ -67,7 +67,11 @@ void ImageImpl::background_loop() {
       idle_since = now;
     }
     if (reclaiming_ || options_.completion_idle.count() == 0 || now - idle_since < options_.completion_idle) continue;
-    while (requests() == last_requests && !stopping() && complete_one()) {
+    const auto went_on = [&] {
+      const auto one = complete_one(&completion_cursor_);
+      return one.is_ok() && *one;
+    };
+    while (requests() == last_requests && !stopping() && went_on()) {
     }
   }
 }
@@ -77,7 +81,7 @@ std::uint64_t ImageImpl::requests() const {
 }
 
 // Copies the next missing blocks of one partial chunk of the front's own from its origin.
-bool ImageImpl::complete_one() {
+Result<bool> ImageImpl::complete_one(std::uint32_t* cursor) {
   if (partial_chunks_.load(std::memory_order_relaxed) == 0) return false;
   if (!begin_shorter_change()) return false;
   const std::shared_lock gate(gate_);
@@ -87,13 +91,13 @@ bool ImageImpl::complete_one() {
     return is_own(entry) && (entry & kPartialFlag) != 0;
   };
   std::uint32_t looked = 0;
-  if (completion_cursor_ >= size) completion_cursor_ = 0;
-  while (looked < size && !wanted(completion_cursor_)) {
-    completion_cursor_ = completion_cursor_ + 1 < size ? completion_cursor_ + 1 : 0;
+  if (*cursor >= size) *cursor = 0;
+  while (looked < size && !wanted(*cursor)) {
+    *cursor = *cursor + 1 < size ? *cursor + 1 : 0;
     ++looked;
   }
   if (looked == size) return false;
-  const std::uint32_t v = completion_cursor_;
+  const std::uint32_t v = *cursor;
   const std::lock_guard stripe(front_.stripe(v).mutex);
   if (!wanted(v)) return true;
   const std::uint32_t chunk = front_.table.load(v) & kChunkMask;
@@ -105,7 +109,7 @@ bool ImageImpl::complete_one() {
   const std::uint32_t last = run_end(partial.words, first, std::min(blocks, first + most), false);
   const std::uint64_t offset = std::uint64_t{first} << geometry_.block_log2;
   const std::uint64_t length = std::uint64_t{last - first} << geometry_.block_log2;
-  if (!copy_or_zero(v, *partial.origin, chunk, offset, length)) return false;
+  if (Status s = copy_or_zero(v, *partial.origin, chunk, offset, length); !s) return s;
   set_blocks(partial.words, first, last);
   if (count_blocks(partial.words) == blocks) {
     publish(v, chunk);

@@ -163,6 +163,10 @@ Status ImageImpl::switch_epoch(Superblock next, std::optional<SnapshotDirectory:
     return s;
   }
   const std::lock_guard leadership(commits_);
+  return switch_epoch_leading(std::move(next), std::move(records));
+}
+
+Status ImageImpl::switch_epoch_leading(Superblock next, std::optional<SnapshotDirectory::Records> records) {
   if (Status s = check_writable(); !s) return s;
   const std::vector<std::uint32_t> freed = quarantine_.take_pending();
   const std::vector<std::uint32_t> dirty = front_.changes.take();

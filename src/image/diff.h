@@ -26,10 +26,14 @@ class MapDiff {
   MapDiff(const StateIo& io, const format::Geometry& geometry, Side a, Side b)
       : io_(io), geometry_(geometry), sides_{a, b} {}
 
-  // As SnapshotDiff::run().
-  Result<SnapshotDiff::Run> run(std::uint64_t offset);
+  // As StateDiff::run().
+  Result<StateDiff::Run> run(std::uint64_t offset);
 
  private:
+  // The mapping of virtual chunk `v`; zeros past the end of the disk.
+  Status lookup(const Side& side, std::uint32_t v, Mapping* out) const;
+  // Virtual chunks from `v` on that read the same on both sides for want of any mapping; `limit` at most.
+  [[nodiscard]] std::uint32_t equal_run(std::uint32_t v, std::uint32_t limit) const;
   // What a block is mapped to: a chunk, or kZero for zeros, or kEmpty for the base image.
   [[nodiscard]] std::uint32_t place(std::uint32_t v, const Mapping& mapping, bool present) const;
   // The first byte after `offset`, both within virtual chunk `v`, where the answer changes; a whole chunk at most.

@@ -275,13 +275,12 @@ Status ImageImpl::share_chunk(StateMap& source, std::uint32_t from, std::uint32_
 
 Status ImageImpl::copy_bytes(StateMap& source, std::uint64_t src_offset, std::uint64_t dst_offset,
                              std::uint64_t length) {
-  StateIo io(storage_, geometry_, base_.get());
   std::vector<std::byte> buffer(std::min<std::uint64_t>(length, 1 << 20));
   while (length > 0) {
     const std::span<std::byte> piece = std::span(buffer).first(std::min<std::uint64_t>(length, buffer.size()));
     {
       const std::shared_lock gate(gate_);
-      if (Status s = io.read(source, src_offset, piece); !s) return s;
+      if (Status s = StateIo(storage_, geometry_, base_.get()).read(source, src_offset, piece); !s) return s;
     }
     auto written = write(dst_offset, piece);
     if (!written) return written.status();

@@ -17,7 +17,7 @@ void HeldSpace::update() {
 
 Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
   const std::uint32_t chunks = geometry_.object_chunks(bytes);
-  auto place = allocator_.allocate(chunks);
+  auto place = allocator_.allocate_at_end(chunks);
   if (!place) return place.status();
   if (Status s = storage_.file().reserve(geometry_.file_offset(place->first), bytes); !s) {
     allocator_.release(place->first, chunks, false);
@@ -84,6 +84,15 @@ bool HeldSpace::put_if_wanted(Structure what, const Run& run) {
   if (held.runs.size() >= held.wanted) return false;
   held.runs.push_back(run);
   return true;
+}
+
+std::uint32_t HeldSpace::chunks() const {
+  const std::lock_guard lock(mutex_);
+  std::uint32_t sum = 0;
+  for (const Pool& held : pools_) {
+    for (const Run& run : held.runs) sum += run.chunks;
+  }
+  return sum;
 }
 
 bool HeldSpace::release() {

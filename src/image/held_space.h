@@ -45,6 +45,7 @@ class HeldSpace {
   void put(Structure what, const Run& run);
   // As put(), if fewer runs than asked for are held; false otherwise.
   bool put_if_wanted(Structure what, const Run& run);
+  [[nodiscard]] std::uint32_t chunks() const;  // in all runs
   // Makes capacity() tell what is held now.
   void update();
   // Gives everything back to the host. False if nothing was held.
@@ -65,7 +66,7 @@ class HeldSpace {
   Storage& storage_;
   const format::Geometry& geometry_;
   ChunkAllocator& allocator_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::array<Pool, kStructureNames.size()> pools_;
 };
 

@@ -1,6 +1,6 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp, background.cpp, diff.cpp and
-// info.cpp.
+// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp, background.cpp, compact.cpp,
+// flatten.cpp, diff.cpp and info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
@@ -77,8 +77,10 @@ class ImageImpl final : public Image {
   [[nodiscard]] SnapshotId current_parent() const override;
   Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) override;
   Result<std::uint64_t> snapshot_exclusive(SnapshotId id) override;
-  Result<std::unique_ptr<SnapshotDiff>> diff_snapshots(SnapshotId a, SnapshotId b) override;
+  Result<std::unique_ptr<StateDiff>> open_diff(SnapshotId a, SnapshotId b) override;
   Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions& options) override;
+  Status flatten(const WorkProgress& progress) override;
+  Status compact(const WorkProgress& progress) override;
 
   [[nodiscard]] ImageInfo info() const override;
   [[nodiscard]] std::uint64_t allocated() const override;
@@ -161,6 +163,8 @@ class ImageImpl final : public Image {
   Status checkpoint(bool clean);  // REQUIRES operation_
   // REQUIRES operation_ and a cut begun. Publishes `records` (if any) with the switch.
   Status switch_epoch(format::Superblock next, std::optional<SnapshotDirectory::Records> records = std::nullopt);
+  // The same for who has the leadership, and has synced.
+  Status switch_epoch_leading(format::Superblock next, std::optional<SnapshotDirectory::Records> records);
   Status make_room();                                // REQUIRES operation_. See commit.cpp
   void after_operation();                            // gives freed chunks back, here or in the background
   Status write_superblock(format::Superblock next);  // REQUIRES operation_
@@ -193,9 +197,17 @@ class ImageImpl final : public Image {
   void background_loop();
   void reclaim_some(std::chrono::steady_clock::time_point until);
   [[nodiscard]] std::uint64_t requests() const;  // how many there were
-  bool complete_one();                           // goes on completing one partial chunk; false when there is none
+  // Goes on completing one partial chunk, looked for from *cursor on; false when there is none.
+  Result<bool> complete_one(std::uint32_t* cursor);
   Status copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint32_t chunk, std::uint64_t offset,
                       std::uint64_t length);
+
+  // flatten.cpp. All REQUIRE operation_.
+  class BaseCopies;
+  Status find_uses_of_base(BaseCopies& copies);
+  Status copy_base(BaseCopies& copies, const WorkProgress& progress);
+  Status switch_off_base(const BaseCopies& copies);
+  Result<std::unique_ptr<Front>> load_state(const format::SnapshotRecord& record);
 
   Storage storage_;
   const format::Header header_;
@@ -222,7 +234,8 @@ class ImageImpl final : public Image {
   format::BatchBuilder batch_;  // ditto
   Quarantine quarantine_;
   SnapshotDirectory directory_;
-  std::unique_ptr<BaseImage> base_;
+  std::unique_ptr<BaseImage> base_;            // changed under operation_ with the gate closed
+  std::unique_ptr<BaseImage> flattened_base_;  // the one that was cut loose
   std::atomic<std::uint64_t> virtual_size_{0};
 
   mutable std::mutex superblock_mutex_;

@@ -118,7 +118,7 @@ ImageInfo ImageImpl::info() const {
   info.file_size = storage_.file().size() ? *storage_.file().size() : 0;
   info.host_allocated = storage_.file().allocated() ? *storage_.file().allocated() : 0;
   info.chunks_total = allocator_.chunks_in_file();
-  info.chunks_used = allocator_.used();
+  info.chunks_used = allocator_.used() - held_.chunks();
   info.partial_chunks = partial_chunks_.load();
   info.journal_size = 2 * header_.journal_half_size;
   info.was_clean = was_clean_;
@@ -168,7 +168,9 @@ std::vector<Metric> ImageImpl::metrics() const {
   gauge("fvd_allocated_bytes", "Bytes that current-state reaches.", allocated());
   gauge("fvd_snapshots", "Snapshots in the image.", directory_.records()->size());
   gauge("fvd_chunks", "Physical chunks that the image file has room for.", allocator_.chunks_in_file());
-  gauge("fvd_chunks_used", "Physical chunks in use.", allocator_.used());
+  const std::uint32_t held = held_.chunks();
+  gauge("fvd_chunks_used", "Physical chunks in use.", allocator_.used() - held);
+  gauge("fvd_chunks_held", "Free physical chunks held for what must be written on a full disk.", held);
   gauge("fvd_partial_chunks", "Partial chunks of current-state.", partial_chunks_.load());
   gauge("fvd_read_only", "1 when the image is open read-only or turned read-only after a failure.",
         read_only() ? 1 : 0);

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/checked.h"
+#include "format/table.h"
 #include "image/image_impl.h"
 #include "io/posix_file.h"
 #include "snapshot/objects.h"
@@ -39,8 +40,8 @@ Status named(const Status& s, const std::string& path) {
   return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
 }
 
-Status write_new_image(Storage& storage, const CreateOptions& options, std::uint64_t virtual_size,
-                       std::uint64_t base_size) {
+// The header of a new image, all but its uuid.
+Header layout_of(const CreateOptions& options, std::uint64_t virtual_size) {
   Header header;
   header.chunk_log2 = static_cast<std::uint32_t>(std::countr_zero(options.chunk_size));
   header.block_log2 = static_cast<std::uint32_t>(std::countr_zero(options.block_size));
@@ -52,6 +53,12 @@ Status write_new_image(Storage& storage, const CreateOptions& options, std::uint
           : std::clamp<std::uint64_t>(align_up(chunks * 4, kPage), kMinJournalHalf, kMaxJournalHalf);
   header.data_offset = align_up(header.journal_offset + 2 * header.journal_half_size,
                                 std::min<std::uint64_t>(options.chunk_size, 1 << 20));
+  return header;
+}
+
+Status write_new_image(Storage& storage, const CreateOptions& options, std::uint64_t virtual_size,
+                       std::uint64_t base_size) {
+  Header header = layout_of(options, virtual_size);
   if (Status s = fill_random(header.uuid); !s) return s;
   header.uuid[6] = (header.uuid[6] & std::byte{0x0F}) | std::byte{0x40};  // a random UUID, RFC 4122
   header.uuid[8] = (header.uuid[8] & std::byte{0x3F}) | std::byte{0x80};
@@ -151,6 +158,22 @@ class BorrowedFile final : public File {
 };
 
 }  // namespace
+
+Result<ImageMeasure> Image::measure(const CreateOptions& options, std::uint64_t data_chunks) {
+  std::uint64_t virtual_size = 0;
+  std::uint64_t base_size = 0;
+  if (Status s = check_options(options, "", &virtual_size, &base_size); !s) return s;
+  const format::Geometry geometry = layout_of(options, virtual_size).geometry();
+  const std::uint64_t chunks = geometry.virtual_chunks(virtual_size);
+  format::TableHeader table;
+  table.stored_pages = static_cast<std::uint32_t>(div_ceil(chunks, format::kEntriesPerPage));
+  // A checkpoint writes the new table before the old one is free, and space for two more is held meanwhile.
+  const std::uint64_t table_chunks = 4 * std::uint64_t{geometry.object_chunks(table.length())};
+  const auto bytes = [&](std::uint64_t data) {
+    return geometry.data_offset + ((data + table_chunks) << geometry.chunk_log2);
+  };
+  return ImageMeasure{bytes(std::min(data_chunks, chunks)), bytes(chunks)};
+}
 
 Status Image::create_on(File& file, const CreateOptions& options) {
   std::uint64_t virtual_size = 0;

@@ -423,6 +423,7 @@ class SnapshotReader final : public StateReader {
 
 Result<std::shared_ptr<StateReader>> ImageImpl::open_snapshot(SnapshotId id) {
   const auto record = directory_.add_reader(id);
+  if (!record && find_snapshot(id)) return Status(Code::kBusy, "the snapshot is being worked on; try again later");
   if (!record) return Status(Code::kNotFound, "there is no such snapshot");
   auto view = SnapshotView::open(storage_, geometry_, *record, allocator_.chunks_in_file());
   if (!view) {

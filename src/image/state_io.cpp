@@ -101,7 +101,9 @@ Result<Extent> StateIo::extent(StateMap& map, std::uint64_t virtual_size, std::u
   const std::uint64_t length = std::min(virtual_size - offset, geometry_.chunk_size() - within);
   auto found = extent_in_chunk(v, mapping, within, length);
   if (!found) return found;
-  return Extent{offset, std::min(found->length, length), found->data};
+  found->offset = offset;
+  found->length = std::min(found->length, length);
+  return found;
 }
 
 Result<Extent> StateIo::extent_in_chunk(std::uint32_t v, const Mapping& mapping, std::uint64_t offset,
@@ -125,10 +127,10 @@ Result<Extent> StateIo::extent_of_origin(std::uint32_t v, std::uint32_t origin, 
     const std::uint64_t from = (std::uint64_t{v} << geometry_.chunk_log2) + offset;
     auto data = base_->seek_data(from, from + length);
     if (!data) return data.status();
-    if (*data > from) return Extent{offset, *data - from, false};
+    if (*data > from) return Extent{offset, *data - from, false, Extent::Place::kBase, from};
     auto hole = base_->seek_hole(from, from + length);
     if (!hole) return hole.status();
-    return Extent{offset, std::max<std::uint64_t>(*hole - from, 1), true};
+    return Extent{offset, std::max<std::uint64_t>(*hole - from, 1), true, Extent::Place::kBase, from};
   }
   if (origin == kOriginBase || origin == kOriginZero) return Extent{offset, length, false};
   return extent_of_file(origin, offset, length);
@@ -138,10 +140,10 @@ Result<Extent> StateIo::extent_of_file(std::uint32_t chunk, std::uint64_t offset
   const std::uint64_t from = geometry_.file_offset(chunk) + offset;
   auto data = storage_.file().seek_data(from, from + length);
   if (!data) return data.status();
-  if (*data > from) return Extent{offset, *data - from, false};
+  if (*data > from) return Extent{offset, *data - from, false, Extent::Place::kImage, from};
   auto hole = storage_.file().seek_hole(from, from + length);
   if (!hole) return hole.status();
-  return Extent{offset, std::max<std::uint64_t>(*hole - from, 1), true};
+  return Extent{offset, std::max<std::uint64_t>(*hole - from, 1), true, Extent::Place::kImage, from};
 }
 
 }  // namespace fvd

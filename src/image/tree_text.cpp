@@ -112,7 +112,7 @@ std::string tree_line(const std::vector<SnapshotInfo>& snapshots, SnapshotId cur
   return line;
 }
 
-std::string tree_text(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent) {
+std::vector<TreeBranch> tree_branches(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent) {
   const SnapshotTree tree = build_snapshot_tree(snapshots, current_parent);
   struct Item {
     std::size_t node;
@@ -133,24 +133,30 @@ std::string tree_text(const std::vector<SnapshotInfo>& snapshots, SnapshotId cur
     }
   };
   push_branches(tree.roots, "", true);
-  std::string text = tree_line(snapshots, current_parent) + "\n\n";
+  std::vector<TreeBranch> branches;
   while (!todo.empty()) {
     const Item item = std::move(todo.back());
     todo.pop_back();
     // A branch's own line replaces the last level of its indentation by its mark.
     const std::size_t level =
         item.mark.empty() ? 0 : (item.indent.ends_with("│   ") ? std::string_view("│   ").size() : 4);
-    text.append(item.indent, 0, item.indent.size() - level);
-    text += item.mark;
-    text += node_name(snapshots, item.node);
-    if (item.node < snapshots.size()) text += describe(snapshots[item.node]);
-    text += '\n';
+    branches.push_back({item.node, item.indent.substr(0, item.indent.size() - level) + std::string(item.mark)});
     const auto& children = tree.children[item.node];
     if (children.size() == 1) {
       todo.push_back({children[0], item.indent, ""});
     } else {
       push_branches(children, item.indent, false);
     }
+  }
+  return branches;
+}
+
+std::string tree_text(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent) {
+  std::string text = tree_line(snapshots, current_parent) + "\n\n";
+  for (const TreeBranch& branch : tree_branches(snapshots, current_parent)) {
+    text += branch.mark + node_name(snapshots, branch.node);
+    if (branch.node < snapshots.size()) text += describe(snapshots[branch.node]);
+    text += '\n';
   }
   return text;
 }

@@ -28,9 +28,17 @@ SnapshotTree build_snapshot_tree(const std::vector<SnapshotInfo>& snapshots, Sna
 // separated by ", ".
 std::string tree_line(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent);
 
+// The drawing of the tree line by line, for who writes the lines: the node, and the branches to draw before its name.
+// A lone child stands below its parent in the same column, so that long chains stay readable; branches are indented, at
+// most 32 deep.
+struct TreeBranch {
+  std::size_t node = 0;
+  std::string mark;  // for example "│   ├── "
+};
+std::vector<TreeBranch> tree_branches(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent);
+
 // tree_line(), an empty line, then a drawing with one line a state: name, time taken (UTC), allocated bytes, hold and
-// the first line of the description. A lone child stands below its parent in the same column, so that long chains stay
-// readable; branches are indented, at most 32 deep. Ends in a newline.
+// the first line of the description. Ends in a newline.
 std::string tree_text(const std::vector<SnapshotInfo>& snapshots, SnapshotId current_parent);
 
 // RFC 3339 in UTC with nanoseconds, for example "2026-11-23T18:05:00.000000001Z".

@@ -49,6 +49,15 @@ std::uint32_t ChunkAllocator::find_free_run(std::uint32_t count) const {
   return 0;
 }
 
+std::uint32_t ChunkAllocator::find_last_free_run(std::uint32_t count) const {
+  std::uint32_t n = 0;
+  for (std::uint32_t c = limit_ - 1; c > 0; --c) {
+    n = bit(used_, c) ? 0 : n + 1;
+    if (n == count) return c;
+  }
+  return 0;
+}
+
 Status ChunkAllocator::grow(std::uint32_t count) {
   if (limit_ - 1 > format::kMaxChunk - count) return {Code::kNoSpace, "image " + file_.path() + " has no chunk left"};
   const std::uint32_t step = static_cast<std::uint32_t>(std::min<std::uint64_t>(
@@ -97,6 +106,19 @@ Result<ChunkAllocator::Allocation> ChunkAllocator::allocate(std::uint32_t count)
   return take(first, count);
 }
 
+Result<ChunkAllocator::Allocation> ChunkAllocator::allocate_at_end(std::uint32_t count) {
+  const std::lock_guard lock(mutex_);
+  std::uint32_t first = find_last_free_run(count);
+  if (first == 0) {
+    if (Status s = grow(count); !s) return s;
+    first = find_last_free_run(count);
+  }
+  const std::uint32_t cursor = cursor_;
+  const Allocation place = take(first, count);
+  cursor_ = cursor;
+  return place;
+}
+
 Result<ChunkAllocator::Allocation> ChunkAllocator::allocate_zeroed() {
   const std::lock_guard lock(mutex_);
   if (const std::uint32_t first = find_free(1, limit_, true); first != 0) return take(first, 1);
@@ -126,6 +148,25 @@ void ChunkAllocator::release(std::uint32_t first, std::uint32_t count, bool read
     set(unzeroed_, c, !reads_zero);
     --used_count_;
   }
+}
+
+Status ChunkAllocator::cut_tail() {
+  const std::lock_guard lock(mutex_);
+  if (file_.is_block_device()) return Status::ok();
+  std::uint32_t end = limit_;
+  while (end > 1 && !bit(used_, end - 1)) --end;
+  const auto end_of = [this](std::uint32_t limit) {
+    return geometry_.data_offset + (std::uint64_t{limit - 1} << geometry_.chunk_log2);
+  };
+  if (Status s = file_.truncate(end_of(end)); !s) {
+    (void)file_.truncate(end_of(limit_));  // it may have been done all the same
+    return s;
+  }
+  limit_ = end;
+  cursor_ = std::min(cursor_, limit_.load());
+  used_.resize(limit_ / 64 + 1);
+  unzeroed_.resize(limit_ / 64 + 1);
+  return Status::ok();
 }
 
 bool ChunkAllocator::is_used(std::uint32_t chunk) const {

@@ -33,11 +33,16 @@ class ChunkAllocator {
   };
   // `count` consecutive chunks. kNoSpace when the file cannot hold them.
   Result<Allocation> allocate(std::uint32_t count = 1);
+  // As allocate(), at the end of the file: for what is not to come between the data.
+  Result<Allocation> allocate_at_end(std::uint32_t count);
   // One chunk that is known to read as zeros, for which the file grows rather than to take another. kNoSpace when it
   // cannot; a block device never does.
   Result<Allocation> allocate_zeroed();
   // Gives chunks back. `reads_zero`: they have been zeroed, durably so by the next commit.
   void release(std::uint32_t first, std::uint32_t count, bool reads_zero);
+
+  // Cuts off the free chunks at the end of the file. No effect on a block device.
+  Status cut_tail();
 
   [[nodiscard]] bool is_used(std::uint32_t chunk) const;
   [[nodiscard]] std::uint32_t used() const;
@@ -55,7 +60,8 @@ class ChunkAllocator {
     {
       const std::lock_guard lock(mutex_);
       for (std::uint32_t c = run.first; c < run.first + run.count; ++c) {
-        if (bit(used_, c)) return Status::ok();  // allocated meanwhile: leave the run for a later round
+        // Allocated meanwhile: leave the run for a later round. Or cut off meanwhile.
+        if (c >= limit_ || bit(used_, c)) return Status::ok();
       }
       for (std::uint32_t c = run.first; c < run.first + run.count; ++c) set(used_, c, true);
       used_count_ += run.count;
@@ -76,8 +82,9 @@ class ChunkAllocator {
   // The first free chunk of [from, to), or the first of those known to read as zeros; 0 = none.
   std::uint32_t find_free(std::uint32_t from, std::uint32_t to, bool zeroed = false) const;
   Allocation take(std::uint32_t first, std::uint32_t count);
-  std::uint32_t find_free_run(std::uint32_t count) const;  // 0 = none
-  Status grow(std::uint32_t count);                        // at least `count` more chunks
+  std::uint32_t find_free_run(std::uint32_t count) const;       // 0 = none
+  std::uint32_t find_last_free_run(std::uint32_t count) const;  // ditto
+  Status grow(std::uint32_t count);                             // at least `count` more chunks
 
   File& file_;
   const format::Geometry geometry_;

@@ -36,7 +36,7 @@ class SnapshotDirectory {
   // Counts a reader of snapshot `id`; nothing when there is no such snapshot or it is being deleted.
   [[nodiscard]] std::optional<format::SnapshotRecord> add_reader(std::uint32_t id) {
     const std::unique_lock lock(mutex_);
-    if (id == deleting_) return std::nullopt;
+    if (id == deleting_ || replacing_) return std::nullopt;
     for (const format::SnapshotRecord& r : *records_) {
       if (r.id != id) continue;
       ++readers_[id];
@@ -61,6 +61,17 @@ class SnapshotDirectory {
     deleting_ = 0;
   }
 
+  // The same for all snapshots at once, whose tables are to be replaced.
+  [[nodiscard]] bool begin_replace() {
+    const std::unique_lock lock(mutex_);
+    replacing_ = readers_.empty();
+    return replacing_;
+  }
+  void end_replace() {
+    const std::unique_lock lock(mutex_);
+    replacing_ = false;
+  }
+
   static const format::SnapshotRecord* find(const Records& records, std::string_view name) {
     for (const format::SnapshotRecord& r : records) {
       if (r.name == name) return &r;
@@ -79,6 +90,7 @@ class SnapshotDirectory {
   std::shared_ptr<const Records> records_ = std::make_shared<const Records>();
   std::map<std::uint32_t, std::uint32_t> readers_;
   std::uint32_t deleting_ = 0;
+  bool replacing_ = false;
 };
 
 }  // namespace fvd

@@ -24,7 +24,7 @@ bool all_zero(std::span<const std::byte> bytes) {
 
 class Sender final : public SendStream {
  public:
-  Sender(StreamHeader header, std::shared_ptr<StateReader> state, std::unique_ptr<SnapshotDiff> diff)
+  Sender(StreamHeader header, std::shared_ptr<StateReader> state, std::unique_ptr<StateDiff> diff)
       : header_(std::move(header)), state_(std::move(state)), diff_(std::move(diff)), size_(state_->virtual_size()) {
     record_ = header_.encode();
     previous_crc_ = StreamHeader::crc_of(record_);
@@ -137,7 +137,7 @@ class Sender final : public SendStream {
 
   const StreamHeader header_;
   const std::shared_ptr<StateReader> state_;
-  const std::unique_ptr<SnapshotDiff> diff_;  // null: everything is sent
+  const std::unique_ptr<StateDiff> diff_;  // null: everything is sent
   const std::uint64_t size_;
   std::vector<std::byte> record_;  // the header at first
   std::size_t given_ = 0;          // bytes of it
@@ -162,9 +162,9 @@ Result<std::unique_ptr<SendStream>> SendStream::open(Image& image, SnapshotId sn
   if (snapshot == since) return Status(Code::kInvalid, "a snapshot has no changes since itself");
   auto state = image.open_snapshot(snapshot);
   if (!state) return state.status();
-  std::unique_ptr<SnapshotDiff> diff;
+  std::unique_ptr<StateDiff> diff;
   if (since != 0) {
-    auto opened = image.diff_snapshots(since, snapshot);
+    auto opened = image.open_diff(since, snapshot);
     if (!opened) return opened.status();
     diff = std::move(*opened);
   }

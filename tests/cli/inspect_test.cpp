@@ -1,4 +1,5 @@
 // info and tree, on images with and without snapshots.
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -81,10 +82,31 @@ TEST_F(CliInspect, TreeForGraphvizHasEachStateAndEachEdge) {
   const std::string dot = fvd_ok({"tree", "--dot", image});
   EXPECT_TRUE(dot.starts_with("digraph snapshots {\n")) << dot;
   EXPECT_TRUE(dot.ends_with("}\n")) << dot;
-  for (const char* part : {"s1 [label=\"s1\"", "s1 -> s2;", "s2 -> s3;", "s2 -> s5;", "s3 -> s4;", "s4 -> s6;",
-                           "s6 -> current;", R"([label="a \"quote\" and a \\")", "current [label=\"current-state\""}) {
+  for (const char* part : {"s1 [label=\"s1\\n", "s1 -> s2;", "s2 -> s3;", "s2 -> s5;", "s3 -> s4;", "s4 -> s6;",
+                           "s6 -> current;", R"([label="a \"quote\" and a \\\n)", "current [label=\"current-state\""}) {
     EXPECT_NE(dot.find(part), std::string::npos) << part << "\n" << dot;
   }
+}
+
+TEST_F(CliInspect, TheGraphSaysWhenHowMuchAndWhatFor) {
+  fvd_ok({"snapshot", "create", "-d", "before \"it\"\nsecond line", image, "s1"});
+  fvd_ok({"snapshot", "hold", image, "s1"});
+  const std::string dot = fvd_ok({"tree", "--dot", image});
+  const std::regex label(R"(\[label="s1\\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\\n0 B, held\\nbefore \\"it\\"", tooltip=)");
+  EXPECT_TRUE(std::regex_search(dot, label)) << dot;
+  if (std::system("command -v dot >/dev/null") != 0) GTEST_SKIP() << "Graphviz is not installed: not rendered";
+  const std::string file = directory.file("tree.dot");
+  std::ofstream(file) << dot;
+  EXPECT_EQ(std::system(("dot -Tsvg -o " + directory.file("tree.svg") + " " + file).c_str()), 0);
+}
+
+TEST_F(CliInspect, ColoursAreForTerminalsOnly) {
+  EXPECT_EQ(fvd_ok({"tree", image}).find('\033'), std::string::npos);
+  std::istringstream in;
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(cli::run({"tree", image}, {in, out, err, false, true}), 0);
+  EXPECT_NE(out.str().find("\033[1;32m(current-state)\033[0m"), std::string::npos) << out.str();
 }
 
 TEST_F(CliInspect, AnImageOpenForWritingIsRefusedUnlessShared) {

@@ -56,7 +56,8 @@ TEST_F(CliSnapshot, ListsInOrderWithDescriptions) {
   EXPECT_EQ(list[1]["name"], "a");
   EXPECT_EQ(list[1]["parent"], "b");
   const std::string table = fvd_ok({"snapshot", "list", image});
-  EXPECT_TRUE(std::regex_search(table, std::regex("^NAME +PARENT +TAKEN +SIZE +ALLOCATED +HELD +DESCRIPTION\nb +- ")))
+  EXPECT_TRUE(std::regex_search(
+      table, std::regex("^NAME +PARENT +TAKEN +SIZE +ALLOCATED +EXCLUSIVE +HELD +DESCRIPTION\nb +- ")))
       << table;
   EXPECT_EQ(table.find("second line"), std::string::npos) << table;
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 3);
@@ -87,14 +88,48 @@ TEST_F(CliSnapshot, FailuresSayWhatIsWrongAndChangeNothing) {
 
 TEST_F(CliSnapshot, AHeldSnapshotIsNotDeleted) {
   fvd_ok({"snapshot", "create", image, "s1"});
-  {
-    auto open = Image::open(image, {});
-    ASSERT_OK(open);
-    ASSERT_OK((*open)->snapshot_set_hold("s1", true));
-    ASSERT_OK((*open)->close());
-  }
-  expect_failure(cli::kFailure, "held", {"snapshot", "delete", image, "s1"});
+  fvd_ok({"snapshot", "hold", image, "s1"});
+  fvd_ok({"snapshot", "hold", image, "s1"});
+  expect_failure(cli::kFailure, "fvd snapshot release", {"snapshot", "delete", image, "s1"});
   EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image})[0]["held"], true);
+  fvd_ok({"snapshot", "release", image, "s1"});
+  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image})[0]["held"], false);
+  fvd_ok({"snapshot", "delete", image, "s1"});
+  for (const char* command : {"hold", "release"}) {
+    expect_failure(cli::kFailure, "fvd snapshot list " + image, {"snapshot", command, image, "s1"});
+  }
+}
+
+TEST_F(CliSnapshot, DescriptionsCanBeChanged) {
+  fvd_ok({"snapshot", "create", image, "s1", "-d", "old"});
+  fvd_ok({"snapshot", "describe", image, "s1", "new\nlines"});
+  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image})[0]["description"], "new\nlines");
+  fvd_ok({"snapshot", "describe", image, "s1", ""});
+  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image})[0]["description"], "");
+  expect_failure(cli::kFailure, "4,096", {"snapshot", "describe", image, "s1", std::string(4097, 'x')});
+  expect_failure(cli::kFailure, "\"s9\"", {"snapshot", "describe", image, "s9", "x"});
+}
+
+TEST_F(CliSnapshot, TheListTellsWhatASnapshotAloneHolds) {
+  fill(1);
+  fvd_ok({"snapshot", "create", image, "s1"});
+  fill(2);
+  fvd_ok({"snapshot", "create", image, "s2"});
+  const auto list = fvd_json({"snapshot", "list", "--json", image});
+  EXPECT_EQ(list[0]["allocated"], 1 << 20);
+  EXPECT_EQ(list[0]["exclusive"], 1 << 20);
+  EXPECT_EQ(list[1]["exclusive"], 0) << "current-state has it too";
+  EXPECT_TRUE(std::regex_search(fvd_ok({"snapshot", "list", image}), std::regex("\ns1 .* 1 MiB +1 MiB +no\n")));
+}
+
+TEST_F(CliSnapshot, TheListCanBeATree) {
+  for (const char* name : {"s1", "s2"}) fvd_ok({"snapshot", "create", image, name});
+  fvd_ok({"snapshot", "goto", image, "s1"});
+  const std::string tree = fvd_ok({"snapshot", "list", "--tree", image});
+  EXPECT_TRUE(
+      std::regex_search(tree, std::regex("^NAME [^\n]*\ns1 [^\n]*\n├── s2 +s1 [^\n]*\n└── \\(current-state\\) +s1 ")))
+      << tree;
+  expect_failure(cli::kUsage, "exclude each other", {"snapshot", "list", "--tree", "--json", image});
 }
 
 TEST_F(CliSnapshot, AnImageInUseIsLeftAlone) {

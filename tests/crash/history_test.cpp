@@ -1,10 +1,10 @@
 // Long random histories on a disk that loses power and fails at random moments, again and again.
 // FVD_TEST_SEED is the first seed, FVD_TEST_ROUNDS the number of histories, FVD_TEST_STEPS the length of each.
-#include "support/history_runner.h"
-
 #include <gtest/gtest.h>
 
 #include <iostream>
+
+#include "support/history_runner.h"
 
 namespace fvd::test {
 namespace {

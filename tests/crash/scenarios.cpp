@@ -1,5 +1,8 @@
 #include "crash/scenarios.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <utility>
 
@@ -50,6 +53,39 @@ std::unique_ptr<TrackedImage> build_unclean(JournalSize journal) {
   demand(image->flush());
   demand(image->write(at(kOwnedPartial, 20000), pattern(3000, 22)));
   demand(image->killed());
+  return image;
+}
+
+std::unique_ptr<TrackedImage> build_over_base(JournalSize journal) {
+  static const TemporaryDirectory kDirectory;
+  CreateOptions options = small_chunks(kStartSize);
+  if (journal == JournalSize::kTwoBatches) options.journal_half_size = 8192;
+  // So long a path that the superblock's sectors behind the first change with it.
+  const std::string directory = kDirectory.file(std::string(200, 'd') + "/" + std::string(200, 'e'));
+  std::filesystem::create_directories(directory);
+  options.base_path = directory + "/base";
+  // Data, and zeros in a chunk, over a chunk, and at the end, where the base is smaller than the disk.
+  Bytes base = pattern(at(8, 700), 100);
+  std::fill(base.begin() + at(4), base.begin() + at(5), std::byte{0});
+  std::fill(base.begin() + at(5, 4096), base.begin() + at(5, 20480), std::byte{0});
+  std::ofstream(options.base_path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(base.data()), static_cast<std::streamsize>(base.size()));
+  auto image = std::make_unique<TrackedImage>(options);
+  demand(image->write(at(0, 4096), pattern(5000, 30)));
+  demand(image->write(at(1), pattern(kSmallChunk, 31)));
+  demand(image->write(at(4, 8192), pattern(4096, 32)));
+  demand(image->create("s1"));
+  demand(image->write(at(6, 4096), pattern(4096, 33)));
+  demand(image->create("s3"));
+  demand(image->go_to("s1"));
+  demand(image->write(at(0, 20480), pattern(4096, 34)));
+  demand(image->discard(at(7), kSmallChunk));
+  demand(image->create("s2"));
+  demand(image->write(at(0, 40960), pattern(4096, 35)));
+  demand(image->write(at(2, 512), pattern(512, 36)));
+  demand(image->write(at(8), pattern(512, 37)));
+  demand(image->flush());
+  demand(image->close());
   return image;
 }
 
@@ -256,6 +292,26 @@ std::vector<Scenario> build_scenarios() {
   add_recovery("RecoverThenGoto", go_to("s1"));
   add_recovery("RecoverThenDelete", remove("s2"));
   add_recovery("RecoverThenDiscard", discard(0, kStartSize));
+
+  const auto compact = [](TrackedImage& image) { return image.compact(); };
+  list.push_back({"Compact", compact});
+  list.push_back(
+      {"CompactAfterUnsyncedWrites", dirty(steps({compact, write(at(kEmptyChunk), 9000, 72), flush(), compact}))});
+  list.push_back({"CompactAfterDeletes", steps({remove("s3"), go_to("s1"), remove("s2"), compact,
+                                                write(at(kSharedComplete), 2 * kSmallChunk, 73), flush()})});
+  const auto flatten = [](TrackedImage& image) { return image.flatten(); };
+  const auto add_over_base = [&list](const std::string& name, Step step) {
+    list.push_back({name, std::move(step), false, true});
+  };
+  add_over_base("Flatten", flatten);
+  add_over_base("FlattenAfterUnsyncedWrites",
+                steps({write(at(3, 4096), 4096, 74), write(at(0, 512), 512, 75),
+                       [](TrackedImage& image) { return image.discard(at(6), kSmallChunk); }, flatten}));
+  add_over_base("FlattenThenWork", steps({flatten, write(at(3), 9000, 76), write(at(0, 4096), 4096, 77), flush(),
+                                          remove("s2"), write(at(8), 4096, 78), go_to("s3"), remove("s1"), flush()}));
+  add_over_base("FlattenWithoutSnapshots",
+                steps({remove("s3"), remove("s2"), remove("s1"), flatten, write(at(3, 4096), 4096, 79), flush()}));
+  add_over_base("FlattenThenClose", steps({flatten, [](TrackedImage& image) { return image.close(); }}));
   return list;
 }
 
@@ -281,7 +337,14 @@ const TrackedImage& unclean_image(JournalSize journal) {
   return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
 }
 
+const TrackedImage& image_over_base(JournalSize journal) {
+  static const std::unique_ptr<TrackedImage> kDefault = build_over_base(JournalSize::kDefault);
+  static const std::unique_ptr<TrackedImage> kTwoBatches = build_over_base(JournalSize::kTwoBatches);
+  return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
+}
+
 const TrackedImage& start_of(const Scenario& scenario, JournalSize journal) {
+  if (scenario.over_base) return image_over_base(journal);
   return scenario.from_unclean ? unclean_image(journal) : starting_image(journal);
 }
 

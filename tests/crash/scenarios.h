@@ -14,6 +14,7 @@ struct Scenario {
   std::string name;
   std::function<Verdict(TrackedImage&)> act;
   bool from_unclean = false;  // starts from an image whose process was killed, so that opening recovers
+  bool over_base = false;     // starts from image_over_base()
 };
 
 // Chunks of current-state in the image that starting_image() makes; all of it is synced.
@@ -34,6 +35,9 @@ enum class JournalSize : std::uint8_t { kDefault, kTwoBatches };  // the latter:
 const TrackedImage& starting_image(JournalSize journal = JournalSize::kDefault);
 // The same after more synced work and a kill: the journal holds what the tables do not.
 const TrackedImage& unclean_image(JournalSize journal = JournalSize::kDefault);
+// At rest, over a base image: snapshots s1 -> s2 -> current-state and s3 (a leaf of s1), each of which shows the base
+// in whole chunks, and in blocks under partial chunks of its own and shared ones.
+const TrackedImage& image_over_base(JournalSize journal = JournalSize::kDefault);
 // The one that the scenario starts from.
 const TrackedImage& start_of(const Scenario& scenario, JournalSize journal = JournalSize::kDefault);
 // A synced image, killed one commit before its journal calls for a checkpoint.

@@ -1,8 +1,8 @@
 // Random histories against a plain model of what an image must hold, on a disk without faults.
 // FVD_TEST_SEED is the first seed, FVD_TEST_ROUNDS the number of histories, FVD_TEST_STEPS the length of each.
-#include "support/history_runner.h"
-
 #include <gtest/gtest.h>
+
+#include "support/history_runner.h"
 
 namespace fvd::test {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
@@ -121,6 +122,64 @@ void remove_when_idle(Image& image, const std::string& name) {
 // What to add to the disk in this round: nothing to some thousand chunks, so that the lookup table moves.
 std::uint64_t random_size(std::uint64_t round) { return round * 7919 % 5000 * kSmallChunk; }
 
+TEST(Threads, FlatteningUnderWritersLosesNothing) {
+  TemporaryDirectory directory;
+  CreateOptions options = small_chunks(kSize);
+  options.base_path = directory.file("base");
+  // What no counting writer writes must show until the end; their sectors begin as zeros.
+  Bytes base = pattern(kSize, 3);
+  for (std::uint64_t w = 0; w < kWriters; ++w) {
+    for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
+      std::fill_n(base.begin() + static_cast<std::ptrdiff_t>(slot_offset(w, slot)), kSectorSize, std::byte{0});
+    }
+  }
+  std::ofstream(options.base_path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(base.data()), static_cast<std::streamsize>(base.size()));
+  const auto show_the_base = [&base](StateReader& state) {
+    for (std::uint64_t w = 0; w < kWriters; ++w) {
+      for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
+        const std::uint64_t at = slot_offset(w, slot) + kSectorSize;
+        const auto from = base.begin() + static_cast<std::ptrdiff_t>(at);
+        ASSERT_EQ(difference(Bytes(from, from + 8192), read_range(state, at, 8192)), "") << at;
+      }
+    }
+  };
+  for (std::uint64_t round = 0; round < environment("FVD_TEST_ROUNDS", 4); ++round) {
+    const auto disk = make_disk(options);
+    const auto image = open_disk(*disk, busy());
+    take(*image, "s0");
+    Crowd crowd(*image);
+    crowd.add_writers();
+    for (int i = 0; i < 2; ++i) crowd.add([&](std::mt19937_64& random) { scribble(*image, random); });
+    while (crowd.returned(0) < kSlots / 2) std::this_thread::yield();
+    const SnapshotId s1 = take(*image, "s1");
+    std::array<std::uint64_t, kWriters> held{};
+    for (std::uint64_t w = 0; w < kWriters; ++w) held[w] = check_prefix(**image->open_snapshot(s1), w);
+    Status status = image->flatten();
+    for (int i = 0; i < 100000 && status.code() == Code::kBusy; ++i) {
+      std::this_thread::yield();
+      status = image->flatten();
+    }
+    ASSERT_OK(status);
+    const std::uint64_t flattened = crowd.returned(0);
+    while (crowd.returned(0) < flattened + 10) std::this_thread::yield();
+    crowd.stop();
+    for (int again = 0; again < 2; ++again) {
+      const auto reopened = again == 0 ? nullptr : open_disk(*disk);
+      Image& one = again == 0 ? *image : *reopened;
+      for (std::uint64_t w = 0; w < kWriters; ++w) {
+        EXPECT_EQ(check_prefix(one, w), crowd.returned(w));
+        EXPECT_EQ(check_prefix(**one.open_snapshot(s1), w), held[w]);
+      }
+      show_the_base(one);
+      show_the_base(**one.open_snapshot(s1));
+      EXPECT_EQ(difference(base, read_snapshot(one, "s0")), "");
+      ASSERT_OK(one.close());
+    }
+    expect_sound(*disk);
+  }
+}
+
 TEST(Threads, ASnapshotHoldsAPrefixOfEachWriter) {
   const auto disk = make_disk(small_chunks(kSize));
   const auto image = open_disk(*disk, busy());
@@ -157,6 +216,7 @@ TEST(Threads, ASnapshotHoldsAPrefixOfEachWriter) {
     }
     taken.emplace_back(id, held);
     if (round % 4 == 1) EXPECT_OK(image->resize(kSize + random_size(round), true));
+    if (round % 5 == 2) EXPECT_OK(image->compact());
     if (round % 3 == 2) {
       const auto victim = static_cast<std::ptrdiff_t>(round / 3 % taken.size());
       remove_when_idle(*image, image->find_snapshot(taken[static_cast<std::size_t>(victim)].first)->name);

@@ -15,7 +15,7 @@ struct Weight {
   unsigned weight;
 };
 
-constexpr std::array<Weight, 16> kWeights{{{Kind::kWrite, 40},
+constexpr std::array<Weight, 17> kWeights{{{Kind::kWrite, 40},
                                            {Kind::kRead, 12},
                                            {Kind::kDiscard, 7},
                                            {Kind::kPreallocate, 1},
@@ -29,15 +29,16 @@ constexpr std::array<Weight, 16> kWeights{{{Kind::kWrite, 40},
                                            {Kind::kDescribe, 1},
                                            {Kind::kHold, 1},
                                            {Kind::kImport, 3},
+                                           {Kind::kCompact, 2},
                                            {Kind::kReopen, 2},
                                            {Kind::kCompare, 2}}};
 
 }  // namespace
 
 const char* kind_name(Step::Kind kind) {
-  constexpr std::array<const char*, 19> kNames{
-      "write",  "read",     "discard", "preallocate", "flush",  "copy",    "resize", "create", "goto", "delete",
-      "rename", "describe", "hold",    "import",      "reopen", "compare", "cut",    "kill",   "error"};
+  constexpr std::array<const char*, 20> kNames{
+      "write",  "read",     "discard", "preallocate", "flush",   "copy",   "resize",  "create", "goto", "delete",
+      "rename", "describe", "hold",    "import",      "compact", "reopen", "compare", "cut",    "kill", "error"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

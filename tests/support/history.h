@@ -33,6 +33,7 @@ struct Step {
     kDescribe,
     kHold,
     kImport,  // builds a snapshot from outside; a mount has no such call
+    kCompact,
     kReopen,
     kCompare,
     kCut,    // arms a power cut some operations ahead; comes due at the next kCut or the end at the latest

@@ -80,6 +80,8 @@ class Runner {
         return name.empty() ? Verdict() : image_.hold(name, random[1] % 3 == 0);
       case Kind::kImport:
         return room ? import(step, name) : Verdict();
+      case Kind::kCompact:
+        return image_.compact();
       case Kind::kReopen: {
         const Verdict verdict = image_.close();
         if (!verdict.empty() || image_.disk().is_cut()) return verdict;

@@ -96,6 +96,7 @@ TrackedImage::TrackedImage(const CreateOptions& options, OpenOptions open_option
   world_.resize((options.virtual_size + kSector - 1) / kSector * kSector);
   last_ = {};
   image_ = open_disk(*disk_, options_);
+  if (!options.base_path.empty() && image_) world_.current = world_.durable = read_all(*image_);
 }
 
 TrackedImage::TrackedImage(const TrackedImage& other)
@@ -348,6 +349,19 @@ Verdict TrackedImage::import(const std::string& name, const std::string& base, s
   World after = world_;
   after.snapshots[next_key_++] = {name, "", key, false, std::make_shared<const Bytes>(std::move(content))};
   return conclude("import of " + name, import.commit().status(), std::move(after));
+}
+
+// Both make what was written before them durable, and change nothing that can be seen.
+Verdict TrackedImage::flatten() {
+  World after = world_;
+  after.settle();
+  return conclude("flatten", image_->flatten(), std::move(after));
+}
+
+Verdict TrackedImage::compact() {
+  World after = world_;
+  after.settle();
+  return conclude("compact", image_->compact(), std::move(after));
 }
 
 Verdict TrackedImage::observe(Image& image, Observed* seen) {

@@ -45,7 +45,7 @@ struct World {
 
 class TrackedImage {
  public:
-  // Makes a new image on a new disk and opens it.
+  // Makes a new image on a new disk and opens it; what a base image shows is taken for granted.
   explicit TrackedImage(const CreateOptions& options, OpenOptions open_options = quiet());
   // A copy at rest: the same worlds on a copy of the disk, opened anew. REQUIRES that `other` was closed.
   TrackedImage(const TrackedImage& other);
@@ -84,6 +84,8 @@ class TrackedImage {
   // Builds snapshot `name`, child of `base` ("" = from zeros, a root), and commits or abandons it.
   Verdict import(const std::string& name, const std::string& base, std::uint64_t size,
                  const std::vector<ImportPiece>& pieces, bool commit = true);
+  Verdict flatten();
+  Verdict compact();
 
   // Every state of the open image is exactly what the model says (or, after a failure that left two worlds, one of
   // them), and its holes read as zeros.

@@ -10,9 +10,9 @@ namespace fvd::test {
 namespace {
 
 // The runs of a difference, joined; every one checked for sense.
-std::vector<SnapshotDiff::Run> runs_of(Image& image, std::string_view a, std::string_view b) {
-  std::vector<SnapshotDiff::Run> runs;
-  const auto diff = image.diff_snapshots(image.find_snapshot(a)->id, image.find_snapshot(b)->id);
+std::vector<StateDiff::Run> runs_of(Image& image, std::string_view a, std::string_view b) {
+  std::vector<StateDiff::Run> runs;
+  const auto diff = image.open_diff(image.find_snapshot(a)->id, image.find_snapshot(b)->id);
   EXPECT_OK(diff);
   if (!diff) return runs;
   for (std::uint64_t at = 0; at < (*diff)->size();) {
@@ -34,7 +34,7 @@ std::vector<SnapshotDiff::Run> runs_of(Image& image, std::string_view a, std::st
   return runs;
 }
 
-std::uint64_t differing(const std::vector<SnapshotDiff::Run>& runs) {
+std::uint64_t differing(const std::vector<StateDiff::Run>& runs) {
   std::uint64_t sum = 0;
   for (const auto& run : runs) sum += run.differs ? run.length : 0;
   return sum;
@@ -42,12 +42,13 @@ std::uint64_t differing(const std::vector<SnapshotDiff::Run>& runs) {
 
 // Where it says "equal", content is equal; and the other way round nothing is reported.
 void expect_covers(Image& image, std::string_view a, std::string_view b) {
-  const Bytes left = read_snapshot(image, a);
-  const Bytes right = read_snapshot(image, b);
+  Bytes left = read_snapshot(image, a);
+  Bytes right = read_snapshot(image, b);
+  left.resize(std::max(left.size(), right.size()));
+  right.resize(left.size());
   const auto runs = runs_of(image, a, b);
   for (const auto& run : runs) {
     if (run.differs) continue;
-    ASSERT_LE(run.offset + run.length, std::min(left.size(), right.size()));
     const auto at = static_cast<std::ptrdiff_t>(run.offset);
     EXPECT_TRUE(
         std::equal(left.begin() + at, left.begin() + at + static_cast<std::ptrdiff_t>(run.length), right.begin() + at))
@@ -87,7 +88,7 @@ TEST(ImageDiff, EmptyAndDiscardedAreTheSameZeros) {
   EXPECT_EQ(differing(runs_of(*image, "a", "b")), 0U);
   ASSERT_OK(image->resize(6 * kSmallChunk + 512, false));
   take(*image, "c");
-  EXPECT_EQ(differing(runs_of(*image, "a", "c")), 2 * kSmallChunk + 512) << "what only one of them has differs";
+  EXPECT_EQ(differing(runs_of(*image, "a", "c")), 0U) << "what only one of them has is zeros too";
 }
 
 TEST(ImageDiff, NeedsNoData) {
@@ -108,14 +109,14 @@ TEST(ImageDiff, KeepsItsSnapshots) {
   const SnapshotId a = take(*image, "a");
   const SnapshotId b = take(*image, "b");
   {
-    const auto diff = image->diff_snapshots(a, b);
+    const auto diff = image->open_diff(a, b);
     ASSERT_OK(diff);
     EXPECT_CODE(Code::kBusy, image->snapshot_delete("a"));
     EXPECT_CODE(Code::kBusy, image->snapshot_delete("b"));
   }
   ASSERT_OK(image->snapshot_delete("a"));
-  EXPECT_CODE(Code::kNotFound, image->diff_snapshots(a, b));
-  EXPECT_CODE(Code::kNotFound, image->diff_snapshots(b, a));
+  EXPECT_CODE(Code::kNotFound, image->open_diff(a, b));
+  EXPECT_CODE(Code::kNotFound, image->open_diff(b, a));
 }
 
 TEST(ImageDiff, NeverMissesADifference) {
