@@ -213,33 +213,53 @@ Status ImageImpl::switch_epoch_leading(Superblock next, std::optional<SnapshotDi
   return Status::ok();
 }
 
-// REQUIRES operation_. Writes the front's table as a new base table and empties the journal.
-Status ImageImpl::checkpoint(bool clean) {
-  if (Status s = check_writable(); !s) return s;
+// Writers go on while a table is written, and what they change is the first batch of the new epoch. Should that be more
+// than the journal holds, everything written so far is synced, and they are held for the second attempt.
+Status ImageImpl::despite_writers(const std::function<Status(Writers)>& attempt) {
+  Status s = attempt(Writers::kGoOn);
+  if (s.code() != Code::kBusy) return s;
+  if (s = storage_.sync(); !s) {
+    set_failed(s);
+    return s;
+  }
+  return attempt(Writers::kHeld);
+}
+
+// Writes the front's table as a base table of the given virtual size, and switches to it.
+Status ImageImpl::switch_table(std::uint64_t virtual_size, bool clean, Room room, Writers writers) {
   TableCapture capture(geometry_);
   capture.prepare(front_);
-  {
-    const std::unique_lock gate(gate_);
-    front_.changes.begin_cut();
-    capture.take(front_, false);
-  }
-  capture.finish(superblock_.virtual_size);  // virtual_size() is ahead of the table while the disk is made smaller
+  std::unique_lock gate(gate_);
+  front_.changes.begin_cut();
+  capture.take(front_, false);
+  if (writers == Writers::kGoOn) gate.unlock();
+  capture.finish(virtual_size);
   const format::ObjectRef old_table = superblock_.table;
-  auto table = write_capture(capture, Room::kFreeOrHeld);
+  auto table = write_capture(capture, room);
   Status s = table.status();
   if (s.is_ok()) {
     Superblock next = next_superblock(true);
+    next.virtual_size = virtual_size;
     next.table = *table;
     if (clean) next.flags |= Superblock::kFlagClean;
-    s = switch_epoch(next);
+    s = switch_epoch(std::move(next));
     if (!s) free_object(Structure::kTable, *table);
   }
+  if (gate.owns_lock()) gate.unlock();
   front_.changes.end_cut();
-  if (s.is_ok()) {
-    checkpoints_.fetch_add(1, std::memory_order_relaxed);
-    if (!object_in_use(old_table)) free_object(Structure::kTable, old_table);
-  }
+  if (s.is_ok() && !object_in_use(old_table)) free_object(Structure::kTable, old_table);
   space_changed();
+  return s;
+}
+
+// REQUIRES operation_. Writes the front's table as a new base table and empties the journal.
+Status ImageImpl::checkpoint(bool clean) {
+  if (Status s = check_writable(); !s) return s;
+  const Status s = despite_writers([&](Writers writers) {
+    // virtual_size() is ahead of the table while the disk is made smaller.
+    return switch_table(superblock_.virtual_size, clean, Room::kFreeOrHeld, writers);
+  });
+  if (s.is_ok()) checkpoints_.fetch_add(1, std::memory_order_relaxed);
   return s;
 }
 

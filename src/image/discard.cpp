@@ -131,30 +131,8 @@ Status ImageImpl::resize_table(std::uint64_t virtual_size) {
   return front_.table.resize(geometry_.virtual_chunks(virtual_size));
 }
 
-// Writes the table as a base table of the given virtual size and switches to it.
 Status ImageImpl::switch_size(std::uint64_t virtual_size) {
-  TableCapture capture(geometry_);
-  capture.prepare(front_);
-  {
-    const std::unique_lock gate(gate_);
-    front_.changes.begin_cut();
-    capture.take(front_, false);
-  }
-  capture.finish(virtual_size);
-  const format::ObjectRef old_table = superblock_.table;
-  auto table = write_capture(capture);
-  Status s = table.status();
-  if (s.is_ok()) {
-    Superblock next = next_superblock(true);
-    next.virtual_size = virtual_size;
-    next.table = *table;
-    s = switch_epoch(std::move(next));
-    if (!s) free_object(Structure::kTable, *table);
-  }
-  front_.changes.end_cut();
-  if (s.is_ok() && !object_in_use(old_table)) free_object(Structure::kTable, old_table);
-  space_changed();
-  return s;
+  return despite_writers([&](Writers writers) { return switch_table(virtual_size, false, Room::kFree, writers); });
 }
 
 // A disk that was made smaller than its base image shows zeros when it grows again, not the base.

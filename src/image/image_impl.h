@@ -5,7 +5,8 @@
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
 //   2. commit leadership (CommitQueue)  one commit or superblock switch of the epoch at a time
-//   3. gate_       shared by every request, closed for the instant of a cut; never closed across I/O
+//   3. gate_       shared by every request, closed for the instant of a cut; not closed across I/O (but see
+//                  despite_writers(), which closes it before it leads: whoever leads and then closes it has operation_)
 //   4. front_.stripe(v).mutex  one virtual chunk's mapping; held across the I/O of a copy-on-write
 //   5. holding_  one thread at a time sees to what is held for a full disk
 //   6. leaves: ChangeSet, ChunkAllocator, Quarantine, SnapshotDirectory, superblock_mutex_
@@ -160,7 +161,12 @@ class ImageImpl final : public Image {
   Status run_commit(bool* journal_full);  // REQUIRES the leadership
   [[nodiscard]] std::uint64_t current_epoch() const;
   void add_record(std::uint32_t v, format::BatchBuilder& batch);
-  Status checkpoint(bool clean);  // REQUIRES operation_
+  Status checkpoint(bool clean);                          // REQUIRES operation_
+  enum class Room : std::uint8_t { kFree, kFreeOrHeld };  // where an object may go
+  enum class Writers : std::uint8_t { kGoOn, kHeld };     // while a table is written and switched to
+  // REQUIRES operation_. kBusy from an attempt: writers have changed more meanwhile than the journal holds.
+  Status despite_writers(const std::function<Status(Writers)>& attempt);
+  Status switch_table(std::uint64_t virtual_size, bool clean, Room room, Writers writers);
   // REQUIRES operation_ and a cut begun. Publishes `records` (if any) with the switch.
   Status switch_epoch(format::Superblock next, std::optional<SnapshotDirectory::Records> records = std::nullopt);
   // The same for who has the leadership, and has synced.
@@ -176,7 +182,7 @@ class ImageImpl final : public Image {
   [[nodiscard]] bool object_in_use(const format::ObjectRef& ref) const;
 
   // snapshot_ops.cpp. All REQUIRE operation_.
-  enum class Room : std::uint8_t { kFree, kFreeOrHeld };  // where an object may go
+  Result<SnapshotId> take_snapshot(std::string_view name, std::string_view description, Writers writers);
   Result<format::ObjectRef> write_metadata(Structure what, std::span<const std::byte> object, std::uint32_t crc,
                                            Room room);
   Result<format::ObjectRef> write_capture(const TableCapture& capture, Room room = Room::kFree);

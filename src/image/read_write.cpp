@@ -27,7 +27,6 @@ using format::kZero;
 namespace {
 
 constexpr std::size_t kCopyBuffer = 128 << 10;
-constexpr int kMostOvertaken = 100;
 
 std::span<std::byte> copy_buffer() {
   alignas(4096) thread_local std::array<std::byte, kCopyBuffer> buffer;
@@ -335,7 +334,7 @@ std::uint32_t ImageImpl::unmapped_entry(std::uint32_t v) const {
 Status ImageImpl::flush() {
   if (read_only_) return Status::ok();
   guest_flushes_.fetch_add(1, std::memory_order_relaxed);
-  for (int overtaken = 0;;) {
+  for (;;) {
     const std::uint64_t epoch = current_epoch();
     const CommitQueue::Outcome outcome = commit_once();
     if (!outcome.journal_full) {
@@ -344,9 +343,7 @@ Status ImageImpl::flush() {
     }
     const std::lock_guard operation(operation_);
     if (current_epoch() != epoch) continue;  // another thread has emptied the journal meanwhile
-    const Status s = checkpoint(false);
-    // Writers may change more than the journal holds while the table is written: then the next table has it.
-    if (!s && (s.code() != Code::kBusy || ++overtaken == kMostOvertaken)) return s;
+    if (Status s = checkpoint(false); !s) return s;
   }
 }
 

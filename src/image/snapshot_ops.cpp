@@ -108,18 +108,26 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   Records records = *directory_.records();
   if (Status s = check_new_name(records, name); !s) return s;
   if (Status s = make_room(); !s) return s;
+  Result<SnapshotId> id = Status(Code::kBusy, "not taken");
+  const Status s = despite_writers([&](Writers writers) {
+    id = take_snapshot(name, description, writers);
+    return id.status();
+  });
+  return s.is_ok() ? id : s;
+}
 
+Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_view description, Writers writers) {
+  Records records = *directory_.records();
   // The cut: from here on every chunk of the front belongs to the snapshot too, and changes are collected for the
   // first batch of the new epoch.
   TableCapture capture(geometry_);
   capture.prepare(front_);
   timespec now{};
-  {
-    const std::unique_lock gate(gate_);
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    front_.changes.begin_cut();
-    capture.take(front_, true);
-  }
+  std::unique_lock gate(gate_);
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  front_.changes.begin_cut();
+  capture.take(front_, true);
+  if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(virtual_size());
 
   SnapshotRecord record;
@@ -164,6 +172,7 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
     next.snapshot_count = static_cast<std::uint32_t>(records.size());
     return switch_epoch(std::move(next), std::move(records));
   }();
+  if (gate.owns_lock()) gate.unlock();
   front_.changes.end_cut();
   if (!s) {
     for (const auto& [what, ref] : written) free_object(what, ref);
