@@ -11,38 +11,38 @@ import disks
 import rig
 from snapshots import operations, starts
 
-CHUNK, BLOCKS, ENTRIES_A_PAGE, PAGE = rig.MIB, 256, 1024, 4096
+CHUNK, BLOCKS, ENTRIES_A_GROUP, PAGE = rig.MIB, 256, 16, 4096
 SUPERBLOCK = PAGE
 
 
-def pages_of(target):
-    return -(-target.size // CHUNK // ENTRIES_A_PAGE)
+def groups_of(target):
+    return -(-target.size // CHUNK // ENTRIES_A_GROUP)
 
 
-def scattered_pages(target, pieces):
-    """How many pages of the table at least one of so many pieces at random is expected to hit."""
-    pages = pages_of(target)
-    return pages * (1 - (1 - 1 / pages) ** pieces) if pages > 1 else min(pages, pieces)
+def scattered_groups(target, pieces):
+    """How many groups of the table at least one of so many pieces at random is expected to hit."""
+    groups = groups_of(target)
+    return groups * (1 - (1 - 1 / groups) ** pieces) if groups > 1 else min(groups, pieces)
 
 
-def poked_pages(target, length, pokes):
-    """How many pages are hit by data at the start of the disk and by the pokes between snapshots."""
-    return len({offset // CHUNK // ENTRIES_A_PAGE for offset in
+def poked_groups(target, length, pokes):
+    """How many groups are hit by data at the start of the disk and by the pokes between snapshots."""
+    return len({offset // CHUNK // ENTRIES_A_GROUP for offset in
                 [*range(0, length, CHUNK), *(number * 7919 * rig.MIB % target.size for number in range(max(pokes, 2)))]})
 
 
 class Sizes:
     """Bytes of each structure by the format."""
 
-    def __init__(self, target, pages, snapshots):
+    def __init__(self, target, groups, snapshots):
         self.walk = 4 * (target.size // CHUNK)  # the table in memory
         metrics = target.metrics()
         self.partial = metrics["fvd_partial_chunks"]
-        self.table = -(-(64 + 4 * pages) // PAGE) * PAGE + pages * PAGE + self.partial * (8 + BLOCKS // 8)
+        self.table = -(-(64 + 4 * groups) // PAGE) * PAGE + groups * 4 * ENTRIES_A_GROUP + self.partial * (8 + BLOCKS // 8)
         self.directory = 64 + sum(-(-(64 + len(f"s{n}")) // 8) * 8 for n in range(snapshots + 1))
         self.counts = 64 + 2 * (metrics["fvd_chunks_used"] + 1)
-        # The table's pages in use, a bit for each chunk of the file, an entry of the map for each partial chunk.
-        self.memory = pages * PAGE + metrics["fvd_chunks"] / 8 + self.partial * (BLOCKS // 8 + 24)
+        # The table's pages in use (at most one a group), a bit for each chunk of the file, an entry of the map for each partial chunk.
+        self.memory = min(groups * PAGE, self.walk) + metrics["fvd_chunks"] / 8 + self.partial * (BLOCKS // 8 + 24)
 
     def moved(self):
         """{operation: (bytes read, bytes written)}"""
@@ -115,7 +115,7 @@ def by_size(options):
     for gib in rig.numbers(options.sizes):
         target = disks.Fvd(options.work, gib * rig.GIB)
         rig.scatter(target, options.data * rig.MIB)
-        yield point(target, "virtual size", gib, Sizes(target, scattered_pages(target, options.data * 16), 0), options)
+        yield point(target, "virtual size", gib, Sizes(target, scattered_groups(target, options.data * 16), 0), options)
         target.destroy()
 
 
@@ -126,7 +126,7 @@ def by_snapshots(options):
     for count in rig.numbers(options.counts):
         have = rig.add_snapshots(target, have, count)
         rig.fill(target, length)
-        yield point(target, "snapshots", count, Sizes(target, poked_pages(target, length, count), count), options, length)
+        yield point(target, "snapshots", count, Sizes(target, poked_groups(target, length, count), count), options, length)
     target.stop()
     target.check()
     target.destroy()
@@ -142,7 +142,7 @@ def by_share(options):
         if length:  # one block of each of so many chunks
             rig.fio(target, rw="write:1020k", bs="4k", io_size=length // BLOCKS, size=length, end_fsync=1, direct=0,
                     ioengine="psync")
-        yield point(target, "percent overwritten", percent, Sizes(target, pages_of(target), 1), options)
+        yield point(target, "percent overwritten", percent, Sizes(target, groups_of(target), 1), options)
     target.destroy()
 
 

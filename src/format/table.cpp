@@ -14,14 +14,14 @@ Status corrupt(const std::string& what) { return {Code::kCorrupt, "lookup table:
 
 }  // namespace
 
-std::uint64_t TableHeader::pages_offset() const {
-  return align_up(index_offset() + std::uint64_t{stored_pages} * 4, kPage);
+std::uint64_t TableHeader::groups_offset() const {
+  return align_up(index_offset() + std::uint64_t{stored_groups} * 4, kPage);
 }
 
 std::uint64_t TableHeader::longest(const Geometry& geometry, std::uint64_t virtual_size) {
   TableHeader h;
   h.entries = geometry.virtual_chunks(virtual_size);
-  h.stored_pages = static_cast<std::uint32_t>(div_ceil(h.entries, kEntriesPerPage));
+  h.stored_groups = static_cast<std::uint32_t>(div_ceil(h.entries, kEntriesPerGroup));
   h.partial_count = h.entries;
   h.bitmap_bytes = geometry.bitmap_bytes();
   return h.length();
@@ -30,7 +30,7 @@ std::uint64_t TableHeader::longest(const Geometry& geometry, std::uint64_t virtu
 void TableHeader::encode(std::span<std::byte> object) const {
   store_le(object.data() + 24, virtual_size);
   store_le(object.data() + 32, entries);
-  store_le(object.data() + 36, stored_pages);
+  store_le(object.data() + 36, stored_groups);
   store_le(object.data() + 40, partial_count);
   store_le(object.data() + 44, bitmap_bytes);
 }
@@ -41,7 +41,7 @@ Result<TableHeader> TableHeader::decode(std::span<const std::byte> in, std::uint
   TableHeader h;
   h.virtual_size = load_le<std::uint64_t>(in.data() + 24);
   h.entries = load_le<std::uint32_t>(in.data() + 32);
-  h.stored_pages = load_le<std::uint32_t>(in.data() + 36);
+  h.stored_groups = load_le<std::uint32_t>(in.data() + 36);
   h.partial_count = load_le<std::uint32_t>(in.data() + 40);
   h.bitmap_bytes = load_le<std::uint32_t>(in.data() + 44);
   if (load_le<std::uint64_t>(in.data() + 48) != 0 || load_le<std::uint64_t>(in.data() + 56) != 0) {
@@ -53,8 +53,8 @@ Result<TableHeader> TableHeader::decode(std::span<const std::byte> in, std::uint
     return corrupt("virtual size or number of entries out of range");
   }
   if (h.bitmap_bytes != geometry.bitmap_bytes()) return corrupt("wrong size of bitmaps");
-  if (h.stored_pages > div_ceil(h.entries, kEntriesPerPage) || h.partial_count > h.entries) {
-    return corrupt("more pages or partial records than entries");
+  if (h.stored_groups > div_ceil(h.entries, kEntriesPerGroup) || h.partial_count > h.entries) {
+    return corrupt("more groups or partial records than entries");
   }
   if (h.length() != object_length) return corrupt("its counts do not add up to its length");
   return h;
@@ -80,23 +80,23 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
   view.header_ = *header;
   view.object_ = object;
   const TableHeader& h = view.header_;
-  const std::uint64_t index_end = h.index_offset() + std::uint64_t{h.stored_pages} * 4;
-  for (std::uint64_t i = index_end; i < h.pages_offset(); ++i) {
+  const std::uint64_t index_end = h.index_offset() + std::uint64_t{h.stored_groups} * 4;
+  for (std::uint64_t i = index_end; i < h.groups_offset(); ++i) {
     if (object[i] != std::byte{0}) return corrupt("padding in use");
   }
-  const std::uint64_t total_pages = div_ceil(h.entries, kEntriesPerPage);
+  const std::uint64_t total_groups = div_ceil(h.entries, kEntriesPerGroup);
   const std::uint32_t complete_limit = std::min(chunk_limit, kMaxChunk);  // most entries are complete chunks
   std::uint32_t partial = 0;  // index of the next record that must match an entry
-  for (std::uint32_t i = 0; i < h.stored_pages; ++i) {
-    const std::uint32_t number = view.page_number(i);
-    if (number >= total_pages || (i > 0 && number <= view.page_number(i - 1)))
-      return corrupt("page index not ascending");
-    const std::byte* page = view.page(i).data();
-    const std::uint64_t first = std::uint64_t{number} * kEntriesPerPage;
-    const bool whole = first + kEntriesPerPage <= h.entries;
+  for (std::uint32_t i = 0; i < h.stored_groups; ++i) {
+    const std::uint32_t number = view.group_number(i);
+    if (number >= total_groups || (i > 0 && number <= view.group_number(i - 1)))
+      return corrupt("group index not ascending");
+    const std::byte* group = view.group(i).data();
+    const std::uint64_t first = std::uint64_t{number} * kEntriesPerGroup;
+    const bool whole = first + kEntriesPerGroup <= h.entries;
     std::uint32_t any = 0;
-    for (std::uint32_t e = 0; e < kEntriesPerPage; ++e) {
-      const auto entry = load_le<std::uint32_t>(page + std::size_t{e} * 4);
+    for (std::uint32_t e = 0; e < kEntriesPerGroup; ++e) {
+      const auto entry = load_le<std::uint32_t>(group + std::size_t{e} * 4);
       any |= entry;
       if (entry == kEmpty || (whole && entry <= complete_limit)) continue;
       if (first + e >= h.entries || !entry_is_valid(entry, chunk_limit)) {
@@ -110,7 +110,7 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
       }
       ++partial;
     }
-    if (any == 0) return corrupt("page " + std::to_string(number) + " is stored and holds no entry");
+    if (any == 0) return corrupt("group " + std::to_string(number) + " is stored and holds no entry");
   }
   if (partial != h.partial_count) return corrupt("a partial record without its entry");
   const std::uint32_t spare = h.bitmap_bytes * 8 - geometry.blocks_per_chunk();
@@ -134,12 +134,12 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
   return view;
 }
 
-std::uint32_t TableView::page_number(std::uint32_t stored_page) const {
-  return load_le<std::uint32_t>(object_.data() + header_.index_offset() + std::size_t{stored_page} * 4);
+std::uint32_t TableView::group_number(std::uint32_t stored_group) const {
+  return load_le<std::uint32_t>(object_.data() + header_.index_offset() + std::size_t{stored_group} * 4);
 }
 
-std::span<const std::byte> TableView::page(std::uint32_t stored_page) const {
-  return object_.subspan(header_.pages_offset() + std::uint64_t{stored_page} * kPage, kPage);
+std::span<const std::byte> TableView::group(std::uint32_t stored_group) const {
+  return object_.subspan(header_.groups_offset() + std::uint64_t{stored_group} * kGroupBytes, kGroupBytes);
 }
 
 PartialRecord TableView::partial(std::uint32_t index) const {
@@ -148,11 +148,11 @@ PartialRecord TableView::partial(std::uint32_t index) const {
 }
 
 void TableView::for_each_entry(const std::function<void(std::uint32_t, std::uint32_t)>& visit) const {
-  for (std::uint32_t i = 0; i < header_.stored_pages; ++i) {
-    const std::span<const std::byte> bytes = page(i);
-    for (std::uint32_t e = 0; e < kEntriesPerPage; ++e) {
+  for (std::uint32_t i = 0; i < header_.stored_groups; ++i) {
+    const std::span<const std::byte> bytes = group(i);
+    for (std::uint32_t e = 0; e < kEntriesPerGroup; ++e) {
       const auto entry = load_le<std::uint32_t>(bytes.data() + std::size_t{e} * 4);
-      if (entry != kEmpty) visit(page_number(i) * kEntriesPerPage + e, entry);
+      if (entry != kEmpty) visit(group_number(i) * kEntriesPerGroup + e, entry);
     }
   }
 }

@@ -1,4 +1,4 @@
-// The table object: one lookup table (virtual chunk -> entry), stored without its empty pages, then the partial
+// The table object: one lookup table (virtual chunk -> entry), stored without its empty groups, then the partial
 // records in ascending order of virtual chunk.
 #ifndef FVD_FORMAT_TABLE_H_
 #define FVD_FORMAT_TABLE_H_
@@ -11,19 +11,23 @@
 
 namespace fvd::format {
 
-inline constexpr std::uint32_t kEntriesPerPage = kPage / 4;
+// So few that scattered data does not make a table long, so many that the index is short beside them.
+inline constexpr std::uint32_t kEntriesPerGroup = 16;
+inline constexpr std::uint32_t kGroupBytes = kEntriesPerGroup * 4;
 
 struct TableHeader {
-  std::uint64_t virtual_size = 0;  // bytes
-  std::uint32_t entries = 0;       // = Geometry::virtual_chunks(virtual_size)
-  std::uint32_t stored_pages = 0;  // pages of the table that hold an entry other than EMPTY
+  std::uint64_t virtual_size = 0;   // bytes
+  std::uint32_t entries = 0;        // = Geometry::virtual_chunks(virtual_size)
+  std::uint32_t stored_groups = 0;  // groups of entries that hold an entry other than EMPTY
   std::uint32_t partial_count = 0;
   std::uint32_t bitmap_bytes = 0;  // = Geometry::bitmap_bytes()
 
   // Layout of the object, bytes from its start.
-  [[nodiscard]] std::uint64_t index_offset() const { return 64; }  // stored_pages x u32, ascending page numbers
-  [[nodiscard]] std::uint64_t pages_offset() const;                // next multiple of kPage
-  [[nodiscard]] std::uint64_t partials_offset() const { return pages_offset() + std::uint64_t{stored_pages} * kPage; }
+  [[nodiscard]] std::uint64_t index_offset() const { return 64; }  // stored_groups x u32, ascending group numbers
+  [[nodiscard]] std::uint64_t groups_offset() const;               // next multiple of kPage
+  [[nodiscard]] std::uint64_t partials_offset() const {
+    return groups_offset() + std::uint64_t{stored_groups} * kGroupBytes;
+  }
   [[nodiscard]] std::uint64_t partial_size() const { return 8 + bitmap_bytes; }
   [[nodiscard]] std::uint64_t length() const { return partials_offset() + partial_count * partial_size(); }
 
@@ -52,16 +56,16 @@ bool origin_is_valid(std::uint32_t origin, std::uint32_t chunk_limit);
 // A verified view of a whole table object in memory. The bytes must outlive it.
 class TableView {
  public:
-  // Checks everything that the format demands: magic, length, CRC (verify_object), header, page index ascending and
+  // Checks everything that the format demands: magic, length, CRC (verify_object), header, group index ascending and
   // in range, entries valid (also: none past `entries`, no kSharedFlag), partial records ascending, exactly one for
   // each entry with kPartialFlag, origins valid, no bitmap with bits past blocks_per_chunk or with all blocks present
-  // (a writer stores such a chunk as complete), no page of EMPTY entries only.
+  // (a writer stores such a chunk as complete), no group of EMPTY entries only.
   static Result<TableView> parse(std::span<const std::byte> object, const ObjectRef& ref, const Geometry& geometry,
                                  std::uint32_t chunk_limit);
   [[nodiscard]] const TableHeader& header() const { return header_; }
-  [[nodiscard]] std::uint32_t page_number(std::uint32_t stored_page) const;        // 0 <= stored_page < stored_pages
-  [[nodiscard]] std::span<const std::byte> page(std::uint32_t stored_page) const;  // kPage bytes
-  [[nodiscard]] PartialRecord partial(std::uint32_t index) const;                  // 0 <= index < partial_count
+  [[nodiscard]] std::uint32_t group_number(std::uint32_t stored_group) const;  // 0 <= stored_group < stored_groups
+  [[nodiscard]] std::span<const std::byte> group(std::uint32_t stored_group) const;  // kGroupBytes
+  [[nodiscard]] PartialRecord partial(std::uint32_t index) const;                    // 0 <= index < partial_count
   // Calls visit(virtual chunk, entry) for each entry that is not EMPTY, ascending.
   void for_each_entry(const std::function<void(std::uint32_t, std::uint32_t)>& visit) const;
 

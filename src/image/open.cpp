@@ -166,7 +166,7 @@ Result<ImageMeasure> Image::measure(const CreateOptions& options, std::uint64_t 
   const format::Geometry geometry = layout_of(options, virtual_size).geometry();
   const std::uint64_t chunks = geometry.virtual_chunks(virtual_size);
   format::TableHeader table;
-  table.stored_pages = static_cast<std::uint32_t>(div_ceil(chunks, format::kEntriesPerPage));
+  table.stored_groups = static_cast<std::uint32_t>(div_ceil(chunks, format::kEntriesPerGroup));
   // A checkpoint writes the new table before the old one is free, and space for two more is held meanwhile.
   const std::uint64_t table_chunks = 4 * std::uint64_t{geometry.object_chunks(table.length())};
   const auto bytes = [&](std::uint64_t data) {
@@ -284,12 +284,12 @@ Status ImageImpl::load_table(const format::ObjectRef& ref, Front& front, const s
     return {Code::kCorrupt, what + " is larger than the disk; run fvd check"};
   }
   std::uint32_t mapped = 0;
-  for (std::uint32_t i = 0; i < table->header().stored_pages; ++i) {
-    const std::span<const std::byte> page = table->page(i);
-    const std::uint32_t first = table->page_number(i) * format::kEntriesPerPage;
-    const std::uint32_t count = std::min(format::kEntriesPerPage, table->header().entries - first);
+  for (std::uint32_t i = 0; i < table->header().stored_groups; ++i) {
+    const std::span<const std::byte> group = table->group(i);
+    const std::uint32_t first = table->group_number(i) * format::kEntriesPerGroup;
+    const std::uint32_t count = std::min(format::kEntriesPerGroup, table->header().entries - first);
     for (std::uint32_t e = 0; e < count; ++e) {
-      const auto entry = load_le<std::uint32_t>(page.data() + std::size_t{e} * 4);
+      const auto entry = load_le<std::uint32_t>(group.data() + std::size_t{e} * 4);
       if (entry == format::kEmpty) continue;
       front.table.store(first + e, entry);
       mapped += names_chunk(entry) ? 1 : 0;

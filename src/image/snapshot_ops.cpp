@@ -299,10 +299,10 @@ Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
   auto table = format::TableView::parse(*object, record.table, geometry_, allocator_.chunks_in_file());
   if (!table)
     return Status(table.code(), "snapshot " + record.name + ": " + table.status().message() + "; run fvd check");
-  for (std::uint32_t i = 0; i < table->header().stored_pages; ++i) {
-    const std::span<const std::byte> page = table->page(i);
-    for (std::size_t at = 0; at < page.size(); at += 4) {
-      const auto entry = load_le<std::uint32_t>(page.data() + at);
+  for (std::uint32_t i = 0; i < table->header().stored_groups; ++i) {
+    const std::span<const std::byte> group = table->group(i);
+    for (std::size_t at = 0; at < group.size(); at += 4) {
+      const auto entry = load_le<std::uint32_t>(group.data() + at);
       if (names_chunk(entry)) reached.set(entry & kChunkMask);
     }
   }

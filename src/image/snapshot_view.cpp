@@ -27,7 +27,7 @@ Result<std::unique_ptr<SnapshotView>> SnapshotView::open(Storage& storage, const
   }
   view->object_offset_ = geometry.file_offset(record.table.first_chunk);
   view->header_ = table->header();
-  for (std::uint32_t i = 0; i < view->header_.stored_pages; ++i) view->pages_.push_back(table->page_number(i));
+  for (std::uint32_t i = 0; i < view->header_.stored_groups; ++i) view->groups_.push_back(table->group_number(i));
   for (std::uint32_t i = 0; i < view->header_.partial_count; i += kStride) {
     view->partial_index_.push_back(table->partial(i).virtual_chunk);
   }
@@ -36,12 +36,12 @@ Result<std::unique_ptr<SnapshotView>> SnapshotView::open(Storage& storage, const
 
 Status SnapshotView::lookup(std::uint32_t v, Mapping* out) {
   out->entry = format::kEmpty;
-  const std::uint32_t page = v / format::kEntriesPerPage;
-  const auto it = std::lower_bound(pages_.begin(), pages_.end(), page);
-  if (it == pages_.end() || *it != page) return Status::ok();
-  const std::uint64_t at = object_offset_ + header_.pages_offset() +
-                           static_cast<std::uint64_t>(it - pages_.begin()) * format::kPage +
-                           std::uint64_t{v % format::kEntriesPerPage} * 4;
+  const std::uint32_t group = v / format::kEntriesPerGroup;
+  const auto it = std::lower_bound(groups_.begin(), groups_.end(), group);
+  if (it == groups_.end() || *it != group) return Status::ok();
+  const std::uint64_t at = object_offset_ + header_.groups_offset() +
+                           static_cast<std::uint64_t>(it - groups_.begin()) * format::kGroupBytes +
+                           std::uint64_t{v % format::kEntriesPerGroup} * 4;
   std::array<std::byte, 4> bytes;
   if (Status s = storage_.read(Structure::kTable, at, bytes); !s) return s;
   out->entry = load_le<std::uint32_t>(bytes.data());
@@ -55,12 +55,12 @@ Status SnapshotView::lookup_partial(std::uint32_t v, Mapping* out) {
   const Status missing(Code::kCorrupt, "a partial chunk of a snapshot has no record; run fvd check");
   const auto after = std::upper_bound(partial_index_.begin(), partial_index_.end(), v);
   if (after == partial_index_.begin()) return missing;
-  const auto group = static_cast<std::uint32_t>(after - partial_index_.begin() - 1);
-  const std::uint32_t first = group * kStride;
+  const auto stretch = static_cast<std::uint32_t>(after - partial_index_.begin() - 1);
+  const std::uint32_t first = stretch * kStride;
   const std::uint32_t count = std::min(kStride, header_.partial_count - first);
   const std::size_t size = header_.partial_size();
   const std::uint64_t at = object_offset_ + header_.partials_offset() + std::uint64_t{first} * size;
-  // Binary search within the group, one small read a step.
+  // Binary search within the stretch, one small read a step.
   std::uint32_t low = 0;
   std::uint32_t high = count;
   std::array<std::byte, 8> head;
@@ -89,20 +89,20 @@ Status SnapshotView::lookup_partial(std::uint32_t v, Mapping* out) {
 }
 
 std::uint32_t SnapshotView::empty_run(std::uint32_t v, std::uint32_t limit) {
-  const std::uint32_t page = v / format::kEntriesPerPage;
-  const auto it = std::lower_bound(pages_.begin(), pages_.end(), page);
+  const std::uint32_t group = v / format::kEntriesPerGroup;
+  const auto it = std::lower_bound(groups_.begin(), groups_.end(), group);
   const std::uint64_t end = std::uint64_t{v} + limit;
-  if (it == pages_.end()) return limit;
-  if (*it != page) {
-    return static_cast<std::uint32_t>(std::min<std::uint64_t>(end, std::uint64_t{*it} * format::kEntriesPerPage) - v);
+  if (it == groups_.end()) return limit;
+  if (*it != group) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(end, std::uint64_t{*it} * format::kEntriesPerGroup) - v);
   }
-  std::array<std::byte, format::kPage> bytes;
+  std::array<std::byte, format::kGroupBytes> bytes;
   const std::uint64_t at =
-      object_offset_ + header_.pages_offset() + static_cast<std::uint64_t>(it - pages_.begin()) * format::kPage;
+      object_offset_ + header_.groups_offset() + static_cast<std::uint64_t>(it - groups_.begin()) * format::kGroupBytes;
   if (!storage_.read(Structure::kTable, at, bytes)) return 0;
   std::uint32_t n = 0;
-  while (n < limit && v % format::kEntriesPerPage + n < format::kEntriesPerPage &&
-         load_le<std::uint32_t>(bytes.data() + std::size_t{v % format::kEntriesPerPage + n} * 4) == format::kEmpty) {
+  while (n < limit && v % format::kEntriesPerGroup + n < format::kEntriesPerGroup &&
+         load_le<std::uint32_t>(bytes.data() + std::size_t{v % format::kEntriesPerGroup + n} * 4) == format::kEmpty) {
     ++n;
   }
   return n;

@@ -1,8 +1,8 @@
 // SnapshotView: reads one snapshot straight from its table object.
 //
-// Opening verifies the whole object once. After that only the page index and one number for each page of partial
-// records stay in memory (some 20 KiB at 1 TiB); entries are read from the file, that is from the host's page cache, so
-// any number of snapshots can be open at once. Thread-safe.
+// Opening verifies the whole object once. After that only the group index and one number for each 64 partial
+// records stay in memory (at most some 270 KiB at 1 TiB); entries are read from the file, that is from the host's page
+// cache, so any number of snapshots can be open at once. Thread-safe.
 #ifndef FVD_IMAGE_SNAPSHOT_VIEW_H_
 #define FVD_IMAGE_SNAPSHOT_VIEW_H_
 
@@ -34,7 +34,7 @@ class SnapshotView final : public StateMap {
   const std::uint32_t chunk_limit_;
   std::uint64_t object_offset_ = 0;  // in the file
   format::TableHeader header_;
-  std::vector<std::uint32_t> pages_;          // numbers of the stored pages, ascending
+  std::vector<std::uint32_t> groups_;         // numbers of the stored groups, ascending
   std::vector<std::uint32_t> partial_index_;  // virtual chunk of every kStride-th partial record
 };
 

@@ -19,16 +19,16 @@ using format::TableHeader;
 
 namespace {
 
-// By how much a table may outgrow a check while requests that passed it are under way: a page and a partial record
+// By how much a table may outgrow a check while requests that passed it are under way: a group and a partial record
 // each.
 constexpr std::uint64_t kTableMargin = 128 << 10;
 // What is held beyond the need, so that not every change has to hold more.
 constexpr std::uint64_t kLeastSlack = 64 << 10;
 constexpr std::uint64_t kLeastCountsSlack = 8 << 10;
 
-std::uint64_t table_length(const format::Geometry& geometry, std::uint32_t pages, std::uint64_t partials) {
+std::uint64_t table_length(const format::Geometry& geometry, std::uint32_t groups, std::uint64_t partials) {
   TableHeader header;
-  header.stored_pages = pages;
+  header.stored_groups = groups;
   header.bitmap_bytes = geometry.bitmap_bytes();
   return header.partials_offset() + partials * header.partial_size();
 }
@@ -41,7 +41,7 @@ std::uint64_t ImageImpl::table_bound() const {
 
 std::uint64_t ImageImpl::longest_table() const {
   const std::uint32_t entries = front_.table.size();
-  return table_length(geometry_, static_cast<std::uint32_t>(div_ceil(entries, format::kEntriesPerPage)), entries);
+  return table_length(geometry_, static_cast<std::uint32_t>(div_ceil(entries, format::kEntriesPerGroup)), entries);
 }
 
 std::uint64_t ImageImpl::counts_bound() const {

@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -31,8 +31,12 @@ Status LookupTable::resize(std::uint32_t size) {
     }
   }
   size_ = size;
-  written_.resize(div_ceil(size, kEntriesPerGroup));
-  groups_.store(static_cast<std::uint32_t>(std::count(written_.begin(), written_.end(), 1)));
+  const std::uint32_t groups = static_cast<std::uint32_t>(div_ceil(size, kEntriesPerGroup));
+  written_.resize(div_ceil(groups, 8));
+  if (groups % 8 != 0) written_.back() &= static_cast<std::uint8_t>((1U << groups % 8) - 1);
+  std::uint32_t written = 0;
+  for (const std::uint8_t bits : written_) written += static_cast<std::uint32_t>(std::popcount(bits));
+  groups_.store(written);
   return Status::ok();
 }
 

@@ -1,7 +1,7 @@
 // LookupTable: the one-level table of a disk state in memory, one 32-bit entry a virtual chunk.
 //
 // Entries are read and written by any thread (each access is one atomic load or store); resize and swap need the
-// freeze gate closed. Memory is taken from the kernel page by page as entries are first written. Which pages of
+// freeze gate closed. Memory is taken from the kernel page by page as entries are first written. Which groups of
 // kEntriesPerGroup entries were ever written is remembered: a table object stores no others.
 #ifndef FVD_MAP_LOOKUP_TABLE_H_
 #define FVD_MAP_LOOKUP_TABLE_H_
@@ -41,13 +41,14 @@ class LookupTable {
   // At least as many groups hold an entry that is not EMPTY.
   [[nodiscard]] std::uint32_t written_groups() const { return groups_.load(std::memory_order_relaxed); }
 
-  static constexpr std::uint32_t kEntriesPerGroup = 1024;
+  static constexpr std::uint32_t kEntriesPerGroup = 16;
 
  private:
   void note_written(std::uint32_t group) {
-    const std::atomic_ref<std::uint8_t> written(written_[group]);
-    if (written.load(std::memory_order_relaxed) != 0 || written.exchange(1, std::memory_order_relaxed) != 0) return;
-    groups_.fetch_add(1, std::memory_order_relaxed);
+    const std::atomic_ref<std::uint8_t> bits(written_[group / 8]);
+    const auto mask = static_cast<std::uint8_t>(1U << group % 8);
+    if ((bits.load(std::memory_order_relaxed) & mask) != 0) return;
+    if ((bits.fetch_or(mask, std::memory_order_relaxed) & mask) == 0) groups_.fetch_add(1, std::memory_order_relaxed);
   }
   [[nodiscard]] std::atomic_ref<std::uint32_t> slot(std::uint32_t index) const {
     return std::atomic_ref<std::uint32_t>(entries_[index]);
@@ -56,7 +57,7 @@ class LookupTable {
   std::uint32_t* entries_ = nullptr;
   std::uint32_t size_ = 0;
   std::size_t mapped_ = 0;             // bytes
-  std::vector<std::uint8_t> written_;  // a byte a group
+  std::vector<std::uint8_t> written_;  // a bit a group
   std::atomic<std::uint32_t> groups_{0};
 };
 

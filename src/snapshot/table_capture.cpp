@@ -9,46 +9,49 @@
 
 namespace fvd {
 
-using format::kEntriesPerPage;
+using format::kEntriesPerGroup;
+using format::kGroupBytes;
 using format::kPage;
 
 void TableCapture::prepare(Front& front) {
   entries_ = front.table.size();
-  const std::size_t pages = div_ceil(entries_, kEntriesPerPage);
-  std::size_t used_pages = 0;
-  for (std::size_t p = 0; p < pages; ++p) {
-    const auto first = static_cast<std::uint32_t>(p * kEntriesPerPage);
-    const std::uint32_t last = std::min(entries_, first + kEntriesPerPage);
+  const std::size_t groups = div_ceil(entries_, kEntriesPerGroup);
+  std::size_t used_groups = 0;
+  for (std::size_t p = 0; p < groups; ++p) {
+    const auto first = static_cast<std::uint32_t>(p * kEntriesPerGroup);
+    const std::uint32_t last = std::min(entries_, first + kEntriesPerGroup);
     std::uint32_t any = 0;
     for (std::uint32_t v = first; v < last && any == 0; ++v) any = front.table.load(v);
-    used_pages += any != 0 ? 1 : 0;
+    used_groups += any != 0 ? 1 : 0;
   }
   std::size_t partials = 0;
   for (Front::Stripe& s : front.stripes) {
     const std::lock_guard lock(s.mutex);
     partials += s.partials.size();
   }
-  constexpr std::size_t kSpare =
-      64;  // for what is mapped between here and the cut; more than that costs a reallocation
-  pages_at_ = align_up(64 + pages * 4, kPage);
-  buffer_.resize(pages_at_ + std::min(pages, used_pages + kSpare) * kPage + (partials + kSpare) * partial_size());
-  page_numbers_.reserve(pages);
+  // For what is mapped between here and the cut; more than that costs a reallocation.
+  constexpr std::size_t kSpareGroups = 4096;
+  constexpr std::size_t kSparePartials = 256;
+  groups_at_ = align_up(64 + groups * 4, kPage);
+  buffer_.resize(groups_at_ + std::min(groups, used_groups + kSpareGroups) * kGroupBytes +
+                 (partials + kSparePartials) * partial_size());
+  group_numbers_.reserve(groups);
 }
 
 void TableCapture::take(Front& front, bool mark_shared) {
-  // Pages at the front, partial records behind them; prepare() made room, growth happens only when it was overtaken.
-  std::size_t end = pages_at_;
+  // Groups at the front, partial records behind them; prepare() made room, growth happens only when it was overtaken.
+  std::size_t end = groups_at_;
   const auto room = [&](std::size_t bytes) {
     if (buffer_.size() < end + bytes) buffer_.resize(std::max(end + bytes, buffer_.size() + buffer_.size() / 4));
     return buffer_.data() + end;
   };
-  for (std::uint32_t first = 0; first < entries_; first += kEntriesPerPage) {
-    const std::uint32_t last = std::min(entries_, first + kEntriesPerPage);
+  for (std::uint32_t first = 0; first < entries_; first += kEntriesPerGroup) {
+    const std::uint32_t last = std::min(entries_, first + kEntriesPerGroup);
     std::uint32_t v = first;
     while (v < last && front.table.load(v) == format::kEmpty) ++v;
     if (v == last) continue;
-    std::byte* out = room(kPage);
-    std::memset(out, 0, kPage);
+    std::byte* out = room(kGroupBytes);
+    std::memset(out, 0, kGroupBytes);
     for (; v < last; ++v) {
       const std::uint32_t entry = front.table.load(v);
       if (entry == format::kEmpty) continue;
@@ -57,8 +60,8 @@ void TableCapture::take(Front& front, bool mark_shared) {
       ++mapped_;
       if (mark_shared && (entry & format::kSharedFlag) == 0) front.table.store(v, entry | format::kSharedFlag);
     }
-    page_numbers_.push_back(first / kEntriesPerPage);
-    end += kPage;
+    group_numbers_.push_back(first / kEntriesPerGroup);
+    end += kGroupBytes;
   }
   partials_at_ = end;
   for (Front::Stripe& s : front.stripes) {
@@ -94,16 +97,16 @@ void TableCapture::finish(std::uint64_t virtual_size) {
   format::TableHeader header;
   header.virtual_size = virtual_size;
   header.entries = entries_;
-  header.stored_pages = static_cast<std::uint32_t>(page_numbers_.size());
+  header.stored_groups = static_cast<std::uint32_t>(group_numbers_.size());
   header.partial_count = static_cast<std::uint32_t>((buffer_.size() - partials_at_) / partial_size());
   header.bitmap_bytes = geometry_.bitmap_bytes();
-  start_ = pages_at_ - header.pages_offset();
+  start_ = groups_at_ - header.groups_offset();
   length_ = buffer_.size() - start_;
   const std::span<std::byte> object = std::span(buffer_).subspan(start_, length_);
-  std::memset(object.data(), 0, header.pages_offset());
+  std::memset(object.data(), 0, header.groups_offset());
   header.encode(object);
-  for (std::size_t i = 0; i < page_numbers_.size(); ++i) {
-    store_le(object.data() + header.index_offset() + i * 4, page_numbers_[i]);
+  for (std::size_t i = 0; i < group_numbers_.size(); ++i) {
+    store_le(object.data() + header.index_offset() + i * 4, group_numbers_[i]);
   }
   crc_ = format::seal_object(object, format::kTableMagic);
 }

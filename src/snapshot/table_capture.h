@@ -29,14 +29,14 @@ class TableCapture {
   // Builds the object; `virtual_size` bytes is the size of the state.
   void finish(std::uint64_t virtual_size);
 
-  [[nodiscard]] bool empty() const { return page_numbers_.empty(); }  // every entry is EMPTY: no object is needed
+  [[nodiscard]] bool empty() const { return group_numbers_.empty(); }  // every entry is EMPTY: no object is needed
   [[nodiscard]] std::span<const std::byte> object() const { return std::span(buffer_).subspan(start_, length_); }
   [[nodiscard]] std::uint32_t crc() const { return crc_; }
   [[nodiscard]] std::uint32_t mapped() const { return mapped_; }  // entries that name a chunk
   // Calls visit(chunk) for every chunk that the state reaches, as data or origin; a chunk may come more than once.
   template <typename Visit>
   void for_each_reached(Visit&& visit) const {
-    for (std::size_t at = pages_at_; at < partials_at_; at += 4) {
+    for (std::size_t at = groups_at_; at < partials_at_; at += 4) {
       const auto entry = load_le<std::uint32_t>(buffer_.data() + at);
       if (names_chunk(entry)) visit(entry & format::kChunkMask);
     }
@@ -51,11 +51,11 @@ class TableCapture {
   void sort_partials();
 
   const format::Geometry geometry_;
-  // Room for the header and the longest index, then the pages, then the partial records; the object starts where
-  // its header ends up right before the pages.
+  // Room for the header and the longest index, then the groups, then the partial records; the object starts where
+  // its header ends up right before the groups.
   std::vector<std::byte> buffer_;
-  std::vector<std::uint32_t> page_numbers_;
-  std::size_t pages_at_ = 0;
+  std::vector<std::uint32_t> group_numbers_;
+  std::size_t groups_at_ = 0;
   std::size_t partials_at_ = 0;
   std::size_t start_ = 0;
   std::size_t length_ = 0;

@@ -16,6 +16,7 @@
 #include "format/journal.h"
 #include "format/object.h"
 #include "format/superblock.h"
+#include "format/table.h"
 #include "support/image_rig.h"
 #include "support/memory_file.h"
 
@@ -152,7 +153,7 @@ TEST(DamageTest, AFlippedByteOfAnObjectIsNoticed) {
   Bytes bytes = sound_image();
   for (const auto& [name, ref] : objects) {
     ASSERT_FALSE(ref.is_none()) << name;
-    // Everything of the header and the records behind the pages, a sample of the pages.
+    // Everything of the header and the records behind the groups, a sample of the groups.
     for (std::uint64_t i = 0; i < ref.length; i += i < 256 || i + 256 > ref.length ? 1 : 61) {
       bytes[parts.at(ref) + i] ^= std::byte{0x04};
       EXPECT_TRUE(noticed(bytes)) << name << " byte " << i;
@@ -291,7 +292,7 @@ TEST(DamageTest, WrongValuesInATable) {
     seal_page(bytes, parts.superblock.self_offset, 12);
   };
   const std::uint64_t pages = kPage;
-  const std::uint64_t partials = 2 * std::uint64_t{kPage};
+  const std::uint64_t partials = std::uint64_t{kPage} + format::kGroupBytes;
   ASSERT_EQ(load_le<std::uint32_t>(sound_image().data() + at + 40), 2U) << "partial chunks of b";
   const std::uint32_t origin = load_le<std::uint32_t>(sound_image().data() + at + partials + 4);
   const std::uint32_t partial_chunk = load_le<std::uint32_t>(sound_image().data() + at + pages) & format::kChunkMask;
@@ -299,12 +300,12 @@ TEST(DamageTest, WrongValuesInATable) {
                  {{"reserved", 20, 4, {1}},
                   {"virtual_size", 24, 8, {0, 512, 39 * kSmallChunk, kHuge}},
                   {"entries", 32, 4, {0, 39, 41, kHuge}},
-                  {"stored_pages", 36, 4, {0, 2, kHuge}},
+                  {"stored_groups", 36, 4, {0, 2, 4, kHuge}},
                   {"partial_count", 40, 4, {0, 1, 3, kHuge}},
                   {"bitmap_bytes", 44, 4, {0, 16, kHuge}},
                   {"reserved", 48, 8, {1}},
                   {"reserved", 56, 8, {1}},
-                  {"page index", 64, 4, {1, kHuge}},
+                  {"group index", 64, 4, {3, kHuge}},
                   {"padding", 68, 4, {1}},
                   {"entry: complete, beyond the file, shared, partial zero",
                    pages,
@@ -313,7 +314,6 @@ TEST(DamageTest, WrongValuesInATable) {
                   {"entry: metadata", pages + 20, 4, {parts.superblock.directory.first_chunk}},
                   {"entry: another's", pages + 20, 4, {origin}},
                   {"entry: gone", pages + 20, 4, {format::kEmpty, format::kZero}},
-                  {"entry past the end", pages + 160, 4, {1, format::kZero}},
                   {"partial record's chunk", partials, 4, {1, 39, kHuge}},
                   {"origin: itself partial, metadata, beyond the file",
                    partials + 4,

@@ -130,13 +130,11 @@ void table_fields(Collector& out, const Anatomy& image, const ObjectRef& ref, co
   object_fields(out);
   out.add("virtual_size", 24, 8, of_front);  // the base table's may be smaller than the disk
   out.add("entries", 32, 4);
-  out.add("stored_pages", 36, 4);
+  out.add("stored_groups", 36, 4);
   out.add("partial_count", 40, 4);
   out.add("bitmap_bytes", 44, 4);
   out.add("reserved", 48, 8);
   out.add("reserved", 56, 8);
-  out.add("page index", 64, 4);
-  out.add("padding", 68, 4);
   const format::Geometry geometry = image.header.geometry();
   const auto header =
       format::TableHeader::decode(std::span(*image.bytes).subspan(at, 64), ref.length, geometry).value();
@@ -145,11 +143,21 @@ void table_fields(Collector& out, const Anatomy& image, const ObjectRef& ref, co
     const auto word = load_le<std::uint32_t>(image.bytes->data() + offset) & format::kChunkMask;
     return word != format::kEmpty && word != format::kZero;
   };
-  for (std::uint32_t v = 0; v < header.entries; ++v) {
-    const std::uint64_t offset = header.pages_offset() + std::uint64_t{v} * 4;
-    out.add("entry " + std::to_string(v), offset, 4, of_front || !names_chunk(at + offset));
+  for (std::uint32_t i = 0; i < header.stored_groups; ++i) {
+    const std::uint64_t index = header.index_offset() + std::uint64_t{i} * 4;
+    // An index that names another group moves its entries, which only the counts of a snapshot can tell.
+    out.add("group index", index, 4, of_front);
+    const std::uint32_t first = load_le<std::uint32_t>(image.bytes->data() + at + index) * format::kEntriesPerGroup;
+    for (std::uint32_t e = 0; e < format::kEntriesPerGroup; ++e) {
+      const std::uint64_t offset = header.groups_offset() + std::uint64_t{i} * format::kGroupBytes + e * 4;
+      if (first + e < header.entries) {
+        out.add("entry " + std::to_string(first + e), offset, 4, of_front || !names_chunk(at + offset));
+      } else {
+        out.add("entry past the last", offset, 4);
+      }
+    }
   }
-  out.add("entry past the last", header.pages_offset() + std::uint64_t{header.entries} * 4, 4);
+  out.add("padding", header.index_offset() + std::uint64_t{header.stored_groups} * 4, 4);
   for (std::uint32_t i = 0; i < header.partial_count; ++i) {
     const std::uint64_t record = header.partials_offset() + i * header.partial_size();
     out.add("partial record, virtual chunk", record, 4);

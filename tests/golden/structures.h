@@ -84,12 +84,12 @@ inline std::vector<std::byte> example_table() {
   format::TableHeader h;
   h.virtual_size = 4 * 0x40000 - 512;
   h.entries = 4;
-  h.stored_pages = 1;
+  h.stored_groups = 1;
   h.partial_count = 1;
   h.bitmap_bytes = 8;
   std::vector<std::byte> object(h.length());
   h.encode(object);
-  std::byte* page = object.data() + h.pages_offset();
+  std::byte* page = object.data() + h.groups_offset();
   store_le<std::uint32_t>(page + 4, 7);
   store_le<std::uint32_t>(page + 8, 8 | format::kPartialFlag);
   store_le<std::uint32_t>(page + 12, format::kZero);
