@@ -44,6 +44,7 @@ void init(void* /*user_data*/, fuse_conn_info* connection) {
   set(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE, false);
   set(FUSE_CAP_WRITEBACK_CACHE, false);
   set(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);
+  connection->max_read = 256U << 10;
   connection->max_write = kMaxRequest;
   connection->max_background = 64;
   connection->congestion_threshold = 48;
@@ -150,7 +151,7 @@ int main(int argc, char** argv) {
   operations.fallocate = fallocate_file;
   fuse_args arguments = FUSE_ARGS_INIT(0, nullptr);
   fuse_opt_add_arg(&arguments, argv[0]);
-  fuse_opt_add_arg(&arguments, "-osubtype=fvd_bench,rw");
+  fuse_opt_add_arg(&arguments, "-osubtype=fvd_bench,rw,max_read=262144");
   fuse_session* session = fuse_session_new(&arguments, &operations, sizeof(operations), nullptr);
   const int status = session == nullptr ? 1 : serve(session, argv[2]);
   if (session != nullptr) fuse_session_destroy(session);

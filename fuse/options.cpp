@@ -264,7 +264,7 @@ std::string help_text() {
           "  writeback_cache        let the kernel hold back small writes: faster, but lost if the daemon is killed\n"
           "  force_share            with ro: open the image although another process writes it\n"
           "  fsname=, subtype=      what /proc/mounts shows as source and type; default: the image, and fvdfs\n"
-          "  max_read=N             largest read request of the kernel in bytes, at least 4096\n"
+          "  max_read=N             largest read request of the kernel in bytes, at least 4096; default 262144\n"
           "  auto_unmount           unmount also when the daemon is killed\n"
           "  log_level=, log_file=, log_target=, pidfile=   as the options of the same name, for fstab\n"
           "  suid, nosuid, dev, nodev, exec, noexec, atime, noatime, nodiratime, norelatime, nostrictatime,\n"

@@ -28,7 +28,8 @@ struct Options {
   std::optional<uid_t> uid;
   std::optional<gid_t> gid;
   std::optional<mode_t> umask;
-  std::uint32_t max_read = 0;  // bytes; 0 = the kernel's own
+  // Bytes. Larger ones gain nothing: several at once overlap better, and each worker needs a buffer of that size.
+  std::uint32_t max_read = 256U << 10;
   std::string fsname;          // in /proc/mounts; "" = the image
   std::string subtype = "fvdfs";
   std::string log_level;  // "" = the default: info in the foreground, warning in the background

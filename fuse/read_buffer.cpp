@@ -10,7 +10,7 @@ namespace fvdfs {
 namespace {
 
 constexpr std::size_t kAlignment = 4096;
-constexpr std::size_t kSmall = 128U << 10;
+constexpr std::size_t kSmall = 256U << 10;  // what the kernel asks for at most, unless told otherwise
 constexpr std::size_t kLarge = 1U << 20;
 
 AlignedMemory allocate(std::size_t size) {

@@ -1,6 +1,6 @@
 // ReadBuffer: page-aligned memory for one read request, without a call to the allocator in the common case.
 //
-// Each thread keeps one buffer of up to 128 KiB (what the kernel's read-ahead asks for). Larger ones come from a stack
+// Each thread keeps one buffer of up to 256 KiB (what the kernel asks for by default). Larger ones come from a stack
 // shared by all threads, so that there are as many as were ever needed at once and not one a thread. Thread-safe.
 #ifndef FVDFS_READ_BUFFER_H_
 #define FVDFS_READ_BUFFER_H_

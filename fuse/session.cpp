@@ -90,7 +90,7 @@ Arguments session_arguments(const Options& options) {
   };
   add("subtype=", options.subtype);
   add(",fsname=", options.fsname.empty() ? options.image : options.fsname);
-  if (options.max_read != 0) add(",max_read=", std::to_string(options.max_read));
+  add(",max_read=", std::to_string(options.max_read));
   list += options.read_only ? ",ro" : ",rw";
   if (options.allow_other) list += ",allow_other";
   if (options.allow_other || options.default_permissions) list += ",default_permissions";
