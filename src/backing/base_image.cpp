@@ -1,7 +1,9 @@
 #include "backing/base_image.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <string_view>
 
 #include "io/posix_file.h"
 
@@ -21,6 +23,28 @@ Result<std::unique_ptr<BaseImage>> BaseImage::open(const std::string& path, cons
   auto file = PosixFile::open(where, options);
   if (!file) return Status(file.code(), "base image: " + file.status().message(), file.status().system_error());
   return std::unique_ptr<BaseImage>(new BaseImage(std::move(*file), size));
+}
+
+Result<std::string> BaseImage::probe() {
+  // Magic bytes at offset 0, as each format's specification gives them.
+  struct Kind {
+    std::string_view magic;
+    const char* name;
+  };
+  static constexpr std::array<Kind, 8> kKinds{{{{"FVD2", 4}, "fvd"},
+                                               {{"\xA9\xF5\x43\x51", 4}, "fvd"},
+                                               {{"QFI\xFB", 4}, "qcow2"},
+                                               {{"KDMV", 4}, "vmdk"},
+                                               {{"vhdxfile", 8}, "vhdx"},
+                                               {{"conectix", 8}, "vpc"},
+                                               {{"<<< ", 4}, "vdi"},
+                                               {{"QED\0", 4}, "qed"}}};
+  std::array<char, 8> first{};
+  if (Status s = file_->read(0, std::as_writable_bytes(std::span(first))); !s) return s;
+  for (const Kind& kind : kKinds) {
+    if (std::memcmp(first.data(), kind.magic.data(), kind.magic.size()) == 0) return std::string(kind.name);
+  }
+  return std::string();
 }
 
 Status BaseImage::read(std::uint64_t offset, std::span<std::byte> out) {

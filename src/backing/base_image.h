@@ -21,6 +21,9 @@ class BaseImage {
   static Result<std::unique_ptr<BaseImage>> open(const std::string& path, const std::string& format,
                                                  const std::string& image_path, std::uint64_t size);
 
+  // What the base's first bytes say that it is ("qcow2", "vmdk", ...), "" for what may be a raw disk.
+  Result<std::string> probe();
+
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] Result<std::uint64_t> file_size() const { return file_->size(); }  // bytes, of the base as it is
   Status read(std::uint64_t offset, std::span<std::byte> out);

@@ -10,6 +10,9 @@
 namespace fvd::format {
 namespace {
 
+// Of what only ever counts up: no image gets there, and one more never wraps around.
+constexpr std::uint64_t kMaxCounter = 1ULL << 62;
+
 constexpr std::size_t kNames = 1208;
 constexpr std::size_t kNameSlots = 32;
 constexpr std::size_t kNameSlot = 48;
@@ -114,7 +117,8 @@ Result<Superblock> Superblock::decode(std::span<const std::byte, kSize> in, std:
   s.directory = ObjectRef::decode(p + 128);
   s.refcounts = ObjectRef::decode(p + 144);
   s.base_size = load_le<std::uint64_t>(p + 160);
-  if (s.sequence == 0) return corrupt("sequence 0");
+  if (s.sequence == 0 || s.sequence > kMaxCounter) return corrupt("sequence out of range");
+  if (s.epoch > kMaxCounter) return corrupt("epoch out of range");
   if ((s.flags & ~kFlagClean) != 0) return corrupt("an unknown flag is set");
   if (s.next_snapshot_id == 0) return corrupt("next snapshot id 0");
   if (s.virtual_size == 0 || s.virtual_size % 512 != 0 || s.virtual_size > kMaxVirtualSize ||

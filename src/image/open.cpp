@@ -115,6 +115,14 @@ Status check_options(const CreateOptions& options, const std::string& path, std:
     }
     auto base = BaseImage::open(options.base_path, options.base_format, path, 0);
     if (!base) return base.status();
+    if (options.base_format.empty()) {
+      const auto kind = (*base)->probe();
+      if (!kind) return kind.status();
+      if (!kind->empty()) {
+        return {Code::kUnsupported, "base image " + options.base_path + " is not raw but " + *kind +
+                                        "; convert it to raw first, or give the format raw to take it as it stands"};
+      }
+    }
     auto size = (*base)->file_size();
     if (!size) return size.status();
     if (*virtual_size == 0) *virtual_size = *size;

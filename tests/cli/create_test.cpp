@@ -102,6 +102,15 @@ TEST_F(CliCreate, RefusesBasesThatItCannotRead) {
   const std::string base = directory.file("base.qcow2");
   write_file(base, "QFI");
   expect_failure(cli::kFailure, "qcow2", {"create", "-b", base, "-F", "qcow2", image, "1G"});
+  // What says itself that it is no raw disk is not taken for one unless that was asked for.
+  write_file(base, std::string("QFI\xFB", 4) + std::string(4092, 'q'));
+  expect_failure(cli::kFailure, "not raw but qcow2", {"create", "-b", base, image});
+  const std::string fvd = directory.file("base.fvd");
+  fvd_ok({"create", fvd, "1M"});
+  expect_failure(cli::kFailure, "not raw but fvd", {"create", "-b", fvd, image});
+  EXPECT_FALSE(std::filesystem::exists(image));
+  fvd_ok({"create", "-b", base, "-F", "raw", image});
+  std::filesystem::remove(image);
   expect_failure(cli::kFailure, "/no/such", {"create", "-b", "/no/such", image, "1G"});
   expect_failure(cli::kUsage, "--format", {"create", "-F", "raw", image, "1G"});
   EXPECT_FALSE(std::filesystem::exists(image));

@@ -213,7 +213,7 @@ TEST(DamageTest, WrongValuesInTheSuperblock) {
                  {{"length", 8, 4, {0, 512}},
                   {"own offset", 16, 8, {0, at + kPage}},
                   {"uuid", 24, 1, {0}},
-                  {"sequence", 40, 8, {0}},
+                  {"sequence", 40, 8, {0, kHuge}},
                   {"incompat", 48, 8, {1, 2, 1ULL << 63}},
                   {"flags", 72, 4, {2, kHuge}},
                   {"next_snapshot_id", 76, 4, {0, 1, 3}},

@@ -145,8 +145,7 @@ void table_fields(Collector& out, const Anatomy& image, const ObjectRef& ref, co
   };
   for (std::uint32_t i = 0; i < header.stored_groups; ++i) {
     const std::uint64_t index = header.index_offset() + std::uint64_t{i} * 4;
-    // An index that names another group moves its entries, which only the counts of a snapshot can tell.
-    out.add("group index", index, 4, of_front);
+    out.add("group index", index, 4, true);  // another one moves the entries: another disk, as valid as this one
     const std::uint32_t first = load_le<std::uint32_t>(image.bytes->data() + at + index) * format::kEntriesPerGroup;
     for (std::uint32_t e = 0; e < format::kEntriesPerGroup; ++e) {
       const std::uint64_t offset = header.groups_offset() + std::uint64_t{i} * format::kGroupBytes + e * 4;

@@ -131,6 +131,7 @@ TEST_F(ImageImport, OverABaseImageItIsZerosAllTheSame) {
   ASSERT_OK(Image::create(raw, small_chunks(kSmallChunk)));  // any bytes will do
   CreateOptions create = small_chunks(kSize);
   create.base_path = raw;
+  create.base_format = "raw";
   const std::string path = directory.file("disk.fvd");
   ASSERT_OK(Image::create(path, create));
   auto opened = Image::open(path, quiet());
