@@ -130,7 +130,7 @@ class Filesystem {
   Lane notices_;
   Lane seeks_;
   std::atomic<std::uint32_t> holders_{0};  // open descriptors of current-state
-  std::atomic<bool> resizing_{false};      // a job that tells the kernel the size is waiting in notices_
+  std::atomic<int> looks_{0};              // at the size that the kernel believes in, still to come in notices_
   std::function<void()> ready_;
 };
 

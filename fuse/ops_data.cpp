@@ -146,12 +146,13 @@ void Filesystem::empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handl
 }
 
 void Filesystem::tell_size(int looks) {
-  if (resizing_.exchange(true)) return;
-  notices_.run([this, looks] {
-    for (int i = 0; i < looks; ++i) {
-      if (i != 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-      resizing_ = false;
+  constexpr int kMostLooks = 32;
+  if (looks_ > kMostLooks || looks_.fetch_add(looks) > 0) return;  // a job is under way and goes on that long
+  notices_.run([this] {
+    for (;;) {
       page_cache_.set_size(image_.virtual_size());
+      if (looks_.fetch_sub(1) == 1) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   });
 }

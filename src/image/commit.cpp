@@ -94,7 +94,7 @@ Status ImageImpl::run_commit(bool* journal_full) {
   const std::vector<std::uint32_t> freed = quarantine_.take_pending();
   const std::vector<std::uint32_t> changed = front_.changes.take();
   const auto put_back = [&] {
-    for (const std::uint32_t v : changed) front_.changes.mark(v);
+    front_.changes.put_back(changed);
     quarantine_.put_back(freed);
   };
   batch_.clear();
@@ -171,7 +171,7 @@ Status ImageImpl::switch_epoch_leading(Superblock next, std::optional<SnapshotDi
   const std::vector<std::uint32_t> freed = quarantine_.take_pending();
   const std::vector<std::uint32_t> dirty = front_.changes.take();
   const auto put_back = [&] {
-    for (const std::uint32_t v : dirty) front_.changes.mark(v);
+    front_.changes.put_back(dirty);
     quarantine_.put_back(freed);
   };
   const std::vector<std::uint32_t> changed = front_.changes.since_cut();
@@ -280,7 +280,7 @@ void ImageImpl::free_object(Structure what, const format::ObjectRef& ref) {
   // After a failed switch nobody knows which superblock is on the disk: keep what either may refer to.
   if (failed_.load(std::memory_order_acquire)) return;
   const std::uint32_t count = geometry_.object_chunks(ref.length);
-  if (held_.put_if_wanted(what, {ref.first_chunk, count, ref.length})) return;
+  if (held_.take_back(what, {ref.first_chunk, count, ref.length})) return;
   std::vector<std::uint32_t> chunks(count);
   for (std::uint32_t i = 0; i < count; ++i) chunks[i] = ref.first_chunk + i;
   quarantine_.freed(chunks);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
+
 namespace fvd {
 
 void HeldSpace::update(Pool& pool) {
@@ -12,7 +14,22 @@ void HeldSpace::update(Pool& pool) {
 
 void HeldSpace::update() {
   const std::lock_guard lock(mutex_);
-  for (Pool& pool : pools_) update(pool);
+  for (Pool& pool : pools_) {
+    for (const Lent& lent : pool.lent) {
+      const std::uint64_t end = align_up(lent.used, format::kPage);
+      if (&pool == &this->pool(Structure::kTable)) {
+        pool.live = lent.run.first;
+        pool.live_reserved =
+            std::min(lent.run.reserved, std::uint64_t{geometry_.object_chunks(lent.used)} << geometry_.chunk_log2);
+      } else if (end < lent.run.reserved) {
+        (void)storage_.zero(geometry_.file_offset(lent.run.first) + end, lent.run.reserved - end);
+      }
+      const std::uint32_t used = geometry_.object_chunks(lent.used);
+      if (used < lent.run.chunks) allocator_.release(lent.run.first + used, lent.run.chunks - used, false);
+    }
+    pool.lent.clear();
+    update(pool);
+  }
 }
 
 Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
@@ -63,25 +80,49 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
   return s;
 }
 
-Result<HeldSpace::Run> HeldSpace::take(Structure what, std::uint64_t bytes) {
+Result<HeldSpace::Run> HeldSpace::lend(Structure what, std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   Pool& held = pool(what);
   const auto it = std::find_if(held.runs.begin(), held.runs.end(), [&](const Run& r) { return r.reserved >= bytes; });
   if (it == held.runs.end()) return Status(Code::kNoSpace, "no space is held for it");
   const Run run = *it;
   held.runs.erase(it);
+  held.lent.push_back({run, bytes});
   return run;
 }
 
-void HeldSpace::put(Structure what, const Run& run) {
-  const std::lock_guard lock(mutex_);
-  pool(what).runs.push_back(run);
-}
-
-bool HeldSpace::put_if_wanted(Structure what, const Run& run) {
+Status HeldSpace::reserve_behind(Structure what, std::uint32_t first, std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   Pool& held = pool(what);
-  if (held.runs.size() >= held.wanted) return false;
+  if (held.live == first && held.live_reserved >= bytes) return Status::ok();
+  if (Status s = storage_.file().reserve(geometry_.file_offset(first), bytes); !s) return s;
+  held.live = first;
+  held.live_reserved = bytes;
+  return Status::ok();
+}
+
+bool HeldSpace::take_back(Structure what, const Run& object) {
+  const std::lock_guard lock(mutex_);
+  Pool& held = pool(what);
+  Run run = object;
+  if (held.live == run.first) {
+    run.reserved = std::max(run.reserved, held.live_reserved);
+    held.live = 0;
+  }
+  const auto lent =
+      std::find_if(held.lent.begin(), held.lent.end(), [&](const Lent& one) { return one.run.first == run.first; });
+  if (lent != held.lent.end()) {
+    held.runs.push_back(lent->run);
+    held.lent.erase(lent);
+    return true;
+  }
+  if (held.runs.size() >= held.wanted) {
+    if (run.reserved > object.reserved) {
+      const std::uint64_t end = align_up(object.reserved, format::kPage);
+      (void)storage_.zero(geometry_.file_offset(run.first) + end, run.reserved - std::min(end, run.reserved));
+    }
+    return false;
+  }
   held.runs.push_back(run);
   return true;
 }

@@ -39,21 +39,30 @@ class HeldSpace {
   }
   // Sees to it that `runs` runs of at least `bytes` are held. On failure (kNoSpace) what was held before still is.
   Status hold(Structure what, std::uint64_t bytes, std::uint32_t runs);
-  // A run for an object of `bytes`; the caller gives it back with put(), or one in its stead. kNoSpace when there is
-  // none. capacity() stays as it is until update().
-  Result<Run> take(Structure what, std::uint64_t bytes);
-  void put(Structure what, const Run& run);
-  // As put(), if fewer runs than asked for are held; false otherwise.
-  bool put_if_wanted(Structure what, const Run& run);
+  // Reserves `bytes` from the start of the object at chunk `first`, which is in use, so that it can be held as a run of
+  // that length once nothing refers to it. REQUIRES that they lie within its chunks.
+  Status reserve_behind(Structure what, std::uint32_t first, std::uint64_t bytes);
+  // Lends a run for an object of `bytes`. kNoSpace when there is none. capacity() stays as it is until update().
+  Result<Run> lend(Structure what, std::uint64_t bytes);
+  // Takes the chunks of an object that nothing refers to: the whole run where the object was lent one and update() was
+  // not called since, else only if fewer runs than asked for are held. False where they are not taken.
+  bool take_back(Structure what, const Run& run);
   [[nodiscard]] std::uint32_t chunks() const;  // in all runs
-  // Makes capacity() tell what is held now.
+  // An operation is over: what is lent still is an object's, but for what that does not need; capacity() tells anew.
   void update();
   // Gives everything back to the host. False if nothing was held.
   bool release();
 
  private:
+  struct Lent {
+    Run run;
+    std::uint64_t used = 0;  // bytes
+  };
   struct Pool {
     std::vector<Run> runs;
+    std::vector<Lent> lent;
+    std::uint32_t live = 0;           // first chunk of the object in use
+    std::uint64_t live_reserved = 0;  // bytes from its start
     std::uint32_t wanted = 0;
     std::atomic<std::uint64_t> capacity{0};
   };

@@ -143,8 +143,13 @@ Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) {
     const std::uint64_t start = std::uint64_t{v} << geometry_.chunk_log2;
     const std::uint64_t in_use = std::min(geometry_.chunk_size(), options_.virtual_size - start);
     const std::uint64_t piece = std::min(end - offset, start + in_use - offset);
-    if (state_.table.load(v) != image_.unmapped_entry(v)) {
+    const auto is_unmapped = [&] {
+      const std::shared_lock gate(image_.gate_);
+      return state_.table.load(v) == image_.unmapped_entry(v);
+    };
+    if (!is_unmapped()) {
       if (piece == in_use) {
+        const std::shared_lock gate(image_.gate_);
         unmap(v);
       } else if (Status s = put(v, offset - start, {{}, piece}); !s) {
         return s;
@@ -163,6 +168,7 @@ Status SnapshotImporter::put(std::uint32_t v, std::uint64_t offset, const Payloa
 }
 
 Status SnapshotImporter::put_once(std::uint32_t v, std::uint64_t offset, const Payload& payload) {
+  const std::shared_lock gate(image_.gate_);  // the base image stays meanwhile
   Mapping mapping;
   mapping.entry = state_.table.load(v);
   if (is_own_complete(mapping.entry)) return image_.put(mapping.entry, offset, payload);

@@ -37,14 +37,12 @@ Result<ObjectRef> ImageImpl::write_metadata(Structure what, std::span<const std:
                                             Room room) {
   auto written = write_object(storage_, what, geometry_, allocator_, object, crc);
   if (written || written.code() != Code::kNoSpace || room == Room::kFree) return written;
-  auto run = held_.take(what, object.size());
+  auto run = held_.lend(what, object.size());
   if (!run) return written;
   if (Status s = storage_.write(what, geometry_.file_offset(run->first), object); !s) {
-    held_.put(what, *run);
+    (void)held_.take_back(what, *run);
     return s;
   }
-  const std::uint32_t used = geometry_.object_chunks(object.size());
-  if (used < run->chunks) allocator_.release(run->first + used, run->chunks - used, false);
   return ObjectRef{run->first, crc, object.size()};
 }
 

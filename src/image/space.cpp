@@ -3,7 +3,7 @@
 // A full disk may refuse a guest's write, but never a commit of what was acknowledged, nor the deletion of a snapshot.
 // So space is had before a mapping changes: the journal's and the superblocks' once, that of a base table as the table
 // grows (HeldSpace). Of runs for a base table one is held where the table that it replaces can be held in its stead
-// afterwards, and two where it cannot, since a snapshot keeps it or it is too short.
+// afterwards, and two where it cannot, since a snapshot keeps it or its chunks are too few.
 #include <algorithm>
 #include <mutex>
 
@@ -81,6 +81,8 @@ Status ImageImpl::hold_more_space() {
     if (!s) return s;
     journal_reserved_.store(true, std::memory_order_release);
   }
+  const auto records = directory_.records();
+  deletion_is_held_.store(!records->empty(), std::memory_order_relaxed);
   space_stale_.store(false, std::memory_order_release);
   ObjectRef table;
   ObjectRef directory;
@@ -89,7 +91,6 @@ Status ImageImpl::hold_more_space() {
     table = superblock_.table;
     directory = superblock_.directory;
   }
-  const auto records = directory_.records();
   const bool kept = table.is_none() || std::any_of(records->begin(), records->end(), [&](const auto& r) {
                       return r.table.first_chunk == table.first_chunk;
                     });
@@ -102,7 +103,8 @@ Status ImageImpl::hold_more_space() {
   const std::uint64_t least = std::min(longest_table(), bound + kTableMargin);
   const std::uint64_t most = std::min(longest_table(), least + std::max(kLeastSlack, bound / 4));
   Status s = hold(Structure::kTable, most, least, [&](std::uint64_t bytes) {
-    return !kept && geometry_.object_chunks(table.length) >= geometry_.object_chunks(bytes) ? 1 : 2;
+    const bool fits = !kept && geometry_.object_chunks(table.length) >= geometry_.object_chunks(bytes);
+    return fits && held_.reserve_behind(Structure::kTable, table.first_chunk, bytes) ? 1 : 2;
   });
   const auto one = [](std::uint64_t) { return 1; };
   if (s.is_ok() && !records->empty()) {
@@ -110,7 +112,6 @@ Status ImageImpl::hold_more_space() {
     s = hold(Structure::kRefcounts, counts + std::max(kLeastCountsSlack, counts / 4), counts, one);
     if (s.is_ok()) s = hold(Structure::kDirectory, align_up(directory.length, kPage), directory.length, one);
   }
-  deletion_is_held_.store(!records->empty(), std::memory_order_relaxed);
   if (s.is_ok()) {
     changed_.store(true, std::memory_order_release);
   } else {

@@ -25,11 +25,19 @@ class ChangeSet {
     const std::lock_guard lock(mutex_);
     return dirty_list_.empty();
   }
-  // What changed since the last take(); give it back with mark() when the commit fails.
+  // What changed since the last take(); give it back with put_back() when the commit fails.
   std::vector<std::uint32_t> take() {
     const std::lock_guard lock(mutex_);
     for (const std::uint32_t v : dirty_list_) dirty_.clear(v);
     return std::exchange(dirty_list_, {});
+  }
+
+  // Not mark(): a cut since then may hold what was taken, and it did not change anew.
+  void put_back(const std::vector<std::uint32_t>& virtual_chunks) {
+    const std::lock_guard lock(mutex_);
+    for (const std::uint32_t v : virtual_chunks) {
+      if (!dirty_.set(v)) dirty_list_.push_back(v);
+    }
   }
 
   // From here on changes are collected a second time: those that the table being written does not hold.

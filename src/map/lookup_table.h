@@ -23,7 +23,7 @@ class LookupTable {
   LookupTable& operator=(const LookupTable&) = delete;
   void swap(LookupTable& other) noexcept {
     std::swap(entries_, other.entries_);
-    std::swap(size_, other.size_);
+    size_.store(other.size_.exchange(size_.load()));
     std::swap(mapped_, other.mapped_);
     std::swap(written_, other.written_);
     groups_.store(other.groups_.exchange(groups_.load()));
@@ -31,7 +31,7 @@ class LookupTable {
 
   // New entries are EMPTY; those cut off are forgotten. kNoSpace when memory cannot be had.
   Status resize(std::uint32_t size);
-  [[nodiscard]] std::uint32_t size() const { return size_; }
+  [[nodiscard]] std::uint32_t size() const { return size_.load(std::memory_order_relaxed); }
   // REQUIRES index < size().
   [[nodiscard]] std::uint32_t load(std::uint32_t index) const { return slot(index).load(std::memory_order_acquire); }
   void store(std::uint32_t index, std::uint32_t entry) {
@@ -55,9 +55,9 @@ class LookupTable {
   }
 
   std::uint32_t* entries_ = nullptr;
-  std::uint32_t size_ = 0;
-  std::size_t mapped_ = 0;             // bytes
-  std::vector<std::uint8_t> written_;  // a bit a group
+  std::atomic<std::uint32_t> size_{0};  // also read outside the gate, where an older one will do
+  std::size_t mapped_ = 0;              // bytes
+  std::vector<std::uint8_t> written_;   // a bit a group
   std::atomic<std::uint32_t> groups_{0};
 };
 

@@ -310,6 +310,11 @@ entry = lambda start, count: struct.pack("<8B2I", 0, 0, 0, 0, 0x83, 0, 0, 0, sta
 sys.stdout.buffer.write(entry(2048, 4096) + entry(8192, 106496) + bytes(32) + b"\x55\xaa")' |
   dd of="$current" bs=1 seek=446 conv=notrunc status=none
 mke2fs -q -F -t ext4 -E offset=$((8192 * 512)) "$current" 48M
+# The loop device of the last mount goes a moment after its unmount.
+for ((i = 0; i < 100; i++)); do
+  [[ -n "$(losetup -j "$current")" ]] || break
+  sleep 0.1
+done
 mount -o loop,offset=$((8192 * 512)) "$current" "$ext4"
 echo here >"$ext4/file"
 umount "$ext4"
