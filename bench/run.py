@@ -101,7 +101,7 @@ def gaps(result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, sizes and seconds: under 8 minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, sizes and seconds: some 10 minutes and more")
     parser.add_argument("--smoke", action="store_true", help="see only whether everything works; the figures mean nothing")
     parser.add_argument("--only", default="", help="programs to run, separated by commas (default: all)")
     parser.add_argument("--dir", default="/var/tmp", help="where the images go; 30 GiB are needed (default: /var/tmp)")
