@@ -6,6 +6,7 @@
 #include <new>
 
 #include "fuse/errno_map.h"
+#include "fuse/workers.h"
 
 namespace fvdfs {
 namespace {
@@ -115,7 +116,7 @@ void Filesystem::init(fuse_conn_info* connection) {
   // The kernel's own locks: they work between the processes of this host and never outlive their owner.
   set(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);
   connection->max_read = options_.max_read;
-  connection->max_write = 1U << 20;
+  connection->max_write = kMaxWrite;
   connection->max_background = 64;
   connection->congestion_threshold = 48;
   connection->time_gran = 1;

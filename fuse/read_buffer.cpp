@@ -6,11 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "fuse/workers.h"
+
 namespace fvdfs {
 namespace {
 
 constexpr std::size_t kAlignment = 4096;
-constexpr std::size_t kSmall = 256U << 10;  // what the kernel asks for at most, unless told otherwise
 constexpr std::size_t kLarge = 1U << 20;
 
 AlignedMemory allocate(std::size_t size) {
@@ -22,16 +23,14 @@ AlignedMemory allocate(std::size_t size) {
 
 std::mutex g_mutex;
 std::vector<AlignedMemory> g_large;  // free ones, each kLarge long; under g_mutex
-thread_local AlignedMemory t_small;
 
 }  // namespace
 
 void FreeMemory::operator()(std::byte* memory) const { std::free(memory); }
 
 ReadBuffer::ReadBuffer(std::size_t size) : size_(size) {
-  if (size <= kSmall) {
-    if (!t_small) t_small = allocate(kSmall);
-    data_ = t_small.get();
+  if (const std::span<std::byte> spare = spare_memory(); size <= spare.size()) {
+    data_ = spare.data();
     return;
   }
   large_size_ = size <= kLarge ? kLarge : size;

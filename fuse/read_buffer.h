@@ -1,7 +1,8 @@
 // ReadBuffer: page-aligned memory for one read request, without a call to the allocator in the common case.
 //
-// Each thread keeps one buffer of up to 256 KiB (what the kernel asks for by default). Larger ones come from a stack
-// shared by all threads, so that there are as many as were ever needed at once and not one a thread. Thread-safe.
+// It is what the request itself leaves of the worker's memory (workers.h), at least 256 KiB: what the kernel asks for
+// by default. Larger ones come from a stack shared by all threads, so that there are as many as were ever needed at
+// once and not one a thread. Thread-safe.
 #ifndef FVDFS_READ_BUFFER_H_
 #define FVDFS_READ_BUFFER_H_
 
@@ -18,7 +19,7 @@ using AlignedMemory = std::unique_ptr<std::byte, FreeMemory>;
 
 class ReadBuffer {
  public:
-  // Throws std::bad_alloc when there is no memory. One small buffer a thread at a time.
+  // Throws std::bad_alloc when there is no memory. One a thread at a time.
   explicit ReadBuffer(std::size_t size);
   ~ReadBuffer();
   ReadBuffer(const ReadBuffer&) = delete;

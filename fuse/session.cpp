@@ -19,12 +19,11 @@
 #include "fuse/lowlevel.h"
 #include "fuse/stopper.h"
 #include "fuse/transport.h"
+#include "fuse/workers.h"
 #include "fvd/image.h"
 
 namespace fvdfs {
 namespace {
-
-constexpr unsigned kThreads = 10;  // all kept: making and unmaking threads on every burst costs most of the speed
 
 int fail(const std::string& line) {
   (void)std::fprintf(stderr, "fvdfs: %s\n", line.c_str());
@@ -127,17 +126,8 @@ struct DestroySession {
 };
 
 int serve(fuse_session* session, Filesystem& filesystem, const Options& options) {
-  fuse_loop_config* config = fuse_loop_cfg_create();
-  fuse_loop_cfg_set_idle_threads(config, kThreads);
-  fuse_loop_cfg_set_max_threads(config, kThreads);
-  fuse_loop_cfg_set_clone_fd(config, 0);
-  int result = 0;
-  {
-    const Stopper stopper(session, options.mount_point, [&filesystem] { filesystem.flush_kernel(); });
-    result = fuse_session_loop_mt(session, config);
-  }
-  fuse_loop_cfg_destroy(config);
-  return result;
+  const Stopper stopper(session, options.mount_point, [&filesystem] { filesystem.flush_kernel(); });
+  return serve_requests(session);
 }
 
 }  // namespace

@@ -75,11 +75,7 @@ void add_capability(const iovec* parts, int count) {
 }
 
 ssize_t read_request(int fd, void* buffer, std::size_t size, void* /*user_data*/) {
-  const ssize_t count = ::read(fd, buffer, size);
-  if (count > 0 && g_stage.load(std::memory_order_relaxed) == Stage::kWaiting) {
-    note_request(static_cast<const std::byte*>(buffer), static_cast<std::size_t>(count));
-  }
-  return count;
+  return take_request(fd, static_cast<std::byte*>(buffer), size);
 }
 
 ssize_t write_reply(int fd, iovec* parts, int count, void* /*user_data*/) {
@@ -88,6 +84,14 @@ ssize_t write_reply(int fd, iovec* parts, int count, void* /*user_data*/) {
 }
 
 }  // namespace
+
+ssize_t take_request(int fd, std::byte* buffer, std::size_t size) {
+  const ssize_t count = ::read(fd, buffer, size);
+  if (count > 0 && g_stage.load(std::memory_order_relaxed) == Stage::kWaiting) {
+    note_request(buffer, static_cast<std::size_t>(count));
+  }
+  return count;
+}
 
 bool can_pass_the_page_cache() { return g_can_pass_cache.load(std::memory_order_relaxed); }
 

@@ -10,12 +10,18 @@
 #ifndef FVDFS_TRANSPORT_H_
 #define FVDFS_TRANSPORT_H_
 
+#include <sys/types.h>
+
+#include <cstddef>
+
 #include "fuse/lowlevel.h"
 
 namespace fvdfs {
 
 // REQUIRES a mounted session whose loop does not run yet. False when libfuse refuses, which leaves its own transport.
 bool install_transport(fuse_session* session);
+// Waits for the kernel's next request and puts it into the buffer; as read(2).
+ssize_t take_request(int fd, std::byte* buffer, std::size_t size);
 
 // Whether files may be opened past the page cache (FOPEN_DIRECT_IO) beside others that use it: the kernel must drop
 // cached pages after such a write, not only before, and let such files be mapped. Known once the kernel has said hello.

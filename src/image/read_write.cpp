@@ -5,8 +5,9 @@
 // is published, then marked for the next commit. Sub-chunk copy-on-write: the first write into a chunk that a snapshot
 // holds goes to a new chunk, of which only the blocks written are present; the rest is read from the origin.
 #include <algorithm>
-#include <array>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <shared_mutex>
 
 #include "base/checked.h"
@@ -28,9 +29,15 @@ namespace {
 
 constexpr std::size_t kCopyBuffer = 128 << 10;
 
+struct Free {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+
+// Taken when a thread first needs it, and kept: most never do. Empty when there is no memory.
 std::span<std::byte> copy_buffer() {
-  alignas(4096) thread_local std::array<std::byte, kCopyBuffer> buffer;
-  return buffer;
+  thread_local std::unique_ptr<std::byte, Free> buffer;
+  if (!buffer) buffer.reset(static_cast<std::byte*>(std::aligned_alloc(4096, kCopyBuffer)));
+  return {buffer.get(), buffer ? kCopyBuffer : 0};
 }
 
 }  // namespace
@@ -258,9 +265,11 @@ Status ImageImpl::fill_edges(std::uint32_t v, std::uint32_t chunk, std::uint32_t
 Status ImageImpl::copy_blocks(std::uint32_t v, std::uint32_t from_origin, std::uint32_t to_chunk, std::uint64_t offset,
                               std::uint64_t length) {
   StateIo io(storage_, geometry_, base_.get());
+  const std::span<std::byte> buffer = copy_buffer();
+  if (buffer.empty()) return {Code::kNoSpace, "not enough memory to copy blocks"};
   copied_bytes_.fetch_add(length, std::memory_order_relaxed);
   while (length > 0) {
-    const std::span<std::byte> piece = copy_buffer().first(std::min<std::uint64_t>(length, kCopyBuffer));
+    const std::span<std::byte> piece = buffer.first(std::min<std::uint64_t>(length, kCopyBuffer));
     if (Status s = io.read_origin(v, from_origin, offset, piece); !s) return s;
     if (Status s = storage_.write(Structure::kData, geometry_.file_offset(to_chunk) + offset, piece); !s) return s;
     offset += piece.size();

@@ -1,0 +1,252 @@
+#include "fuse/workers.h"
+
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "fuse/transport.h"
+
+namespace fvdfs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr unsigned kThreads = 10;  // all kept: making and unmaking threads on every burst costs most of the speed
+constexpr unsigned kLargeBuffers = 4;
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kSmall = 64U << 10;  // longest request that is copied to hand the buffer on, without its head
+constexpr std::size_t kOwnBuffer = 256U << 10;  // the longest READ that the kernel sends unless told otherwise
+constexpr std::size_t kWriteHead = sizeof(fuse_in_header) + sizeof(fuse_write_in);
+
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kAtOnce = std::chrono::microseconds(2);  // sooner than any sleep: the request was there already
+constexpr int kMostCredit = 32;
+constexpr int kPriceOfMiss = 8;
+constexpr unsigned kRestWhenDeep = 16;
+
+thread_local std::span<std::byte> t_spare;
+
+// Memory for a request of up to `size` bytes beside its head, which lies so that the data of a WRITE are page-aligned.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::size_t size) : size_(kPage + size) {
+    void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    (void)::madvise(memory, size_, MADV_NOHUGEPAGE);
+    memory_ = static_cast<std::byte*>(memory);
+  }
+  Buffer(Buffer&& other) noexcept
+      : memory_(std::exchange(other.memory_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~Buffer() {
+    if (memory_ != nullptr) (void)::munmap(memory_, size_);
+  }
+
+  explicit operator bool() const { return memory_ != nullptr; }
+  [[nodiscard]] std::byte* request() const { return memory_ + kPage - kWriteHead; }
+  [[nodiscard]] std::size_t capacity() const { return size_ - kPage + kWriteHead; }
+  [[nodiscard]] std::span<std::byte> after(std::size_t length) const {
+    const std::size_t used = (kPage - kWriteHead + length + kPage - 1) / kPage * kPage;
+    return {memory_ + std::min(used, size_), size_ - std::min(used, size_)};
+  }
+
+ private:
+  std::byte* memory_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+bool moves_data(const Buffer& buffer) {
+  fuse_in_header head{};
+  std::memcpy(&head, buffer.request(), sizeof(head));
+  return head.opcode == FUSE_READ || head.opcode == FUSE_WRITE;
+}
+
+class Workers {
+ public:
+  explicit Workers(fuse_session* session) : session_(session), fd_(fuse_session_fd(session)) {
+    (void)::sem_init(&look_, 0, 0);
+    for (unsigned i = 0; i < kLargeBuffers; ++i) free_.emplace_back(kMaxWrite);
+    for (unsigned i = 0; i < kThreads; ++i) own_.emplace_back(kOwnBuffer);
+    threads_.reserve(kThreads);
+  }
+  ~Workers() { (void)::sem_destroy(&look_); }
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  int run() {
+    try {
+      for (const Buffer& own : own_) {
+        threads_.emplace_back([this, &own] {
+          work(own);
+          ++finished_;
+          (void)::sem_post(&look_);
+        });
+      }
+    } catch (const std::system_error& problem) {
+      if (threads_.empty()) return -problem.code().value();  // else fewer will do
+    }
+    while (fuse_session_exited(session_) == 0) (void)::sem_wait(&look_);
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+    }
+    changed_.notify_all();
+    // A thread may be just about to sleep when the signal comes, so once is not enough.
+    while (finished_ < threads_.size()) {
+      for (std::thread& thread : threads_) (void)::pthread_kill(thread.native_handle(), SIGUSR1);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    for (std::thread& thread : threads_) thread.join();
+    return error_;
+  }
+
+ private:
+  void work(const Buffer& own) {
+    Buffer large;
+    while (large || acquire(&large)) {
+      ++takers_;
+      const ssize_t count = take(large);
+      const bool nobody_else = --takers_ == 0;
+      if (count <= 0) {
+        if (count < 0) error_ = static_cast<int>(count);
+        fuse_session_exit(session_);
+        return;
+      }
+      const auto length = static_cast<std::size_t>(count);
+      const Buffer* used = &large;
+      // What is no read or write may take long, or need another request served first.
+      if (length <= kWriteHead + kSmall && (nobody_else || !moves_data(large))) {
+        std::memcpy(own.request(), large.request(), length);
+        release(std::move(large));
+        used = &own;
+      }
+      t_spare = used->after(length);
+      fuse_buf request{};
+      request.size = length;
+      request.mem = used->request();
+      fuse_session_process_buf(session_, &request);
+      if (fuse_session_exited(session_) != 0) return;
+    }
+  }
+
+  bool acquire(Buffer* buffer) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return ended_ || !free_.empty(); });
+    if (ended_) return false;
+    *buffer = std::move(free_.back());
+    free_.pop_back();
+    return true;
+  }
+
+  void release(Buffer&& buffer) {
+    {
+      const std::lock_guard lock(mutex_);
+      free_.push_back(std::move(buffer));
+    }
+    changed_.notify_one();
+  }
+
+  // Bytes of the next request, 0 when the session is over, or a negative errno.
+  ssize_t take(const Buffer& buffer) {
+    for (;;) {
+      const bool spun = spin();
+      const Clock::time_point start = spun ? Clock::time_point{} : Clock::now();
+      const ssize_t count = take_request(fd_, buffer.request(), buffer.capacity());
+      const int error = errno;
+      if (count > 0) {
+        if (!spun) {
+          const auto waited = Clock::now() - start;
+          if (waited > kAtOnce && waited < kSpin) give_credit(2);
+        }
+        return count;
+      }
+      if (fuse_session_exited(session_) != 0) return 0;
+      // ENOENT: the caller was interrupted before we came to take it.
+      if (count < 0 && (error == ENOENT || error == EINTR || error == EAGAIN)) continue;
+      return count == 0 || error == ENODEV ? 0 : -error;
+    }
+  }
+
+  void give_credit(int amount) {
+    const int credit = credit_.load(std::memory_order_relaxed);
+    credit_.store(std::clamp(credit + amount, 0, kMostCredit), std::memory_order_relaxed);
+  }
+
+  // Looks for a request for a while. False when it was not this thread's turn to.
+  bool spin() {
+    thread_local unsigned rest = 0;
+    if (rest > 0) {
+      --rest;
+      return false;
+    }
+    if (credit_.load(std::memory_order_relaxed) == 0 || spinning_.exchange(true, std::memory_order_acquire)) {
+      return false;
+    }
+    pollfd wanted{fd_, POLLIN, 0};
+    bool found = ::poll(&wanted, 1, 0) != 0;
+    if (found) {
+      rest = kRestWhenDeep;  // requests queue up: looking first is a call for nothing
+    } else {
+      const Clock::time_point end = Clock::now() + kSpin;
+      do {
+        (void)::sched_yield();
+        found = ::poll(&wanted, 1, 0) != 0;
+      } while (!found && Clock::now() < end);
+      give_credit(found ? 1 : -kPriceOfMiss);
+    }
+    spinning_.store(false, std::memory_order_release);
+    return true;
+  }
+
+  fuse_session* session_;
+  int fd_;
+  std::atomic<unsigned> takers_{0};
+  std::atomic<bool> spinning_{false};
+  std::atomic<int> credit_{0};
+  std::atomic<int> error_{0};
+  std::atomic<unsigned> finished_{0};
+  sem_t look_{};  // the session may be over
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Buffer> own_;   // one a thread
+  std::vector<Buffer> free_;  // under mutex_; the last one given back is the next one taken
+  bool ended_ = false;        // under mutex_
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+int serve_requests(fuse_session* session) {
+  try {
+    return Workers(session).run();
+  } catch (const std::bad_alloc&) {
+    return -ENOMEM;
+  }
+}
+
+std::span<std::byte> spare_memory() { return t_spare; }
+
+}  // namespace fvdfs

@@ -1,0 +1,33 @@
+// Workers: the threads that take the kernel's requests and serve them, and the memory that requests are taken into.
+//
+// The kernel gives a request to a thread only into memory for the largest one, 1 MiB, and touched memory stays. So
+// there are a few such large buffers and more threads: only a thread that holds one may take a request. It goes on
+// holding it while it serves, unless nobody else is left to take the next: then it copies the request, which is small
+// or stays where it is, and hands the buffer on. In the common case no buffer changes hands.
+//
+// A thread that looks for the next request for some microseconds before it sleeps saves its own waking up, which is
+// most of what a small request costs. One thread at a time does so, and only while requests do come that soon.
+#ifndef FVDFS_WORKERS_H_
+#define FVDFS_WORKERS_H_
+
+#include <cstddef>
+#include <span>
+
+#include "fuse/lowlevel.h"
+
+namespace fvdfs {
+
+// Largest WRITE, bytes. A request for which there is no room would fail.
+inline constexpr std::size_t kMaxWrite = 1U << 20;
+
+// Serves the session's requests until it ends; SIGUSR1, which must not be ignored, makes the caller look whether it
+// has. 0, or a negative errno. REQUIRES a transport (transport.h) and one session in the process.
+int serve_requests(fuse_session* session);
+
+// Page-aligned memory that the request which the calling thread serves does not need: up to its end, or until the
+// thread's next call. Empty in other threads.
+std::span<std::byte> spare_memory();
+
+}  // namespace fvdfs
+
+#endif  // FVDFS_WORKERS_H_
