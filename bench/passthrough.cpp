@@ -1,6 +1,6 @@
 // What FUSE itself costs, to compare fvdfs with: one file of the host shown as a file, plain pread and pwrite, nothing
-// else. Everything between the kernel and the handlers is as in fvdfs (session.cpp, Filesystem::init, open_current):
-// what differs is what an image costs. A change of the settings there belongs here too.
+// else. What the kernel is asked for is as in fvdfs (session.cpp, Filesystem::init, open_current): what differs is what
+// an image costs, and that requests are served by libfuse's own loop. A change of the settings there belongs here too.
 //
 //   fvd_bench_passthrough FILE MOUNTPOINT    MOUNTPOINT is a file; stays in the foreground; SIGTERM ends it
 #include <fcntl.h>
@@ -15,12 +15,14 @@
 #include <memory>
 
 #include "fuse/lowlevel.h"
+#include "fuse/readahead.h"
 #include "fuse/transport.h"
 
 namespace {
 
 constexpr unsigned kThreads = 10;
 constexpr std::size_t kMaxRequest = 1U << 20;
+constexpr std::uint32_t kReadahead = 1U << 20;
 constexpr double kForever = 86400.0;
 
 int g_file = -1;
@@ -45,6 +47,7 @@ void init(void* /*user_data*/, fuse_conn_info* connection) {
   set(FUSE_CAP_WRITEBACK_CACHE, false);
   set(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);
   connection->max_read = 256U << 10;
+  connection->max_readahead = kReadahead;
   connection->max_write = kMaxRequest;
   connection->max_background = 64;
   connection->congestion_threshold = 48;
@@ -118,6 +121,7 @@ void fallocate_file(fuse_req_t req, fuse_ino_t /*inode*/, int mode, off_t offset
 int serve(fuse_session* session, const char* mount_point) {
   if (fuse_set_signal_handlers(session) != 0 || fuse_session_mount(session, mount_point) != 0) return 1;
   (void)fvdfs::install_transport(session);
+  (void)fvdfs::set_readahead(mount_point, kReadahead);
   fuse_loop_config* config = fuse_loop_cfg_create();
   fuse_loop_cfg_set_idle_threads(config, kThreads);
   fuse_loop_cfg_set_max_threads(config, kThreads);

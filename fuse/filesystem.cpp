@@ -116,6 +116,7 @@ void Filesystem::init(fuse_conn_info* connection) {
   // The kernel's own locks: they work between the processes of this host and never outlive their owner.
   set(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS, false);
   connection->max_read = options_.max_read;
+  connection->max_readahead = options_.max_readahead;  // the kernel takes what is less, this or what sysfs says now
   connection->max_write = kMaxWrite;
   connection->max_background = 64;
   connection->congestion_threshold = 48;

@@ -32,8 +32,9 @@ namespace fvdfs {
 struct FilesystemOptions {
   bool allow_shrink = false;
   bool writeback_cache = false;
-  std::uint32_t max_read = 0;  // bytes of a read request; must be what the mount was made with
-  int image_fd = -1;           // any descriptor of the image (O_PATH will do), to ask what its file system has free
+  std::uint32_t max_read = 0;       // bytes of a read request; must be what the mount was made with
+  std::uint32_t max_readahead = 0;  // bytes
+  int image_fd = -1;  // any descriptor of the image (O_PATH will do), to ask what its file system has free
   Owner owner;
   timespec modified{};  // of the image, before the mount
   timespec created{};   // ditto

@@ -121,6 +121,9 @@ bool apply_mount_option(const std::string& text, Options* options, std::string* 
     if (!parse_number(value, 10, &options->max_read) || options->max_read < 4096) return bad_value();
     return true;
   }
+  if (has_value && name == "max_readahead") {
+    return parse_number(value, 10, &options->max_readahead) || bad_value();
+  }
   if (has_value && (name == "fsname" || name == "subtype")) {
     if (value.empty()) return bad_value();
     (name == "fsname" ? options->fsname : options->subtype) = value;
@@ -265,6 +268,8 @@ std::string help_text() {
           "  force_share            with ro: open the image although another process writes it\n"
           "  fsname=, subtype=      what /proc/mounts shows as source and type; default: the image, and fvdfs\n"
           "  max_read=N             largest read request of the kernel in bytes, at least 4096; default 262144\n"
+          "  max_readahead=N        how far the kernel reads ahead, in bytes; default 1048576, or 131072 for ordinary "
+          "users\n"
           "  auto_unmount           unmount also when the daemon is killed\n"
           "  log_level=, log_file=, log_target=, pidfile=   as the options of the same name, for fstab\n"
           "  suid, nosuid, dev, nodev, exec, noexec, atime, noatime, nodiratime, norelatime, nostrictatime,\n"

@@ -30,7 +30,8 @@ struct Options {
   std::optional<mode_t> umask;
   // Bytes. Larger ones gain nothing: several at once overlap better, and each worker needs a buffer of that size.
   std::uint32_t max_read = 256U << 10;
-  std::string fsname;  // in /proc/mounts; "" = the image
+  std::uint32_t max_readahead = 1U << 20;  // bytes; more than 128 KiB only where root mounts
+  std::string fsname;                      // in /proc/mounts; "" = the image
   std::string subtype = "fvdfs";
   std::string log_level;  // "" = the default: info in the foreground, warning in the background
   std::string log_file;

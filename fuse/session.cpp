@@ -17,6 +17,7 @@
 #include "fuse/filesystem.h"
 #include "fuse/log.h"
 #include "fuse/lowlevel.h"
+#include "fuse/readahead.h"
 #include "fuse/stopper.h"
 #include "fuse/transport.h"
 #include "fuse/workers.h"
@@ -51,6 +52,7 @@ FilesystemOptions filesystem_options(const Options& options, int image_fd) {
   fs.allow_shrink = options.shrink;
   fs.writeback_cache = options.writeback_cache;
   fs.max_read = options.max_read;
+  fs.max_readahead = options.max_readahead;
   fs.image_fd = image_fd;
   fs.owner.uid = options.uid.value_or(::getuid());
   fs.owner.gid = options.gid.value_or(::getgid());
@@ -169,6 +171,8 @@ int run_session(const Options& options, Daemon& daemon) {
     (void)!::chdir("/");
 
     filesystem.on_ready([&] {
+      // Before the kernel is answered, which then takes no less. Only root may.
+      (void)set_readahead(options.mount_point, options.max_readahead);
       if (!options.pid_file.empty() && !write_pid_file(options.pid_file)) {
         start_error = "cannot write " + options.pid_file + ": " + errno_text();
         fuse_session_exit(session.get());

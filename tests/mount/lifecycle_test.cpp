@@ -118,18 +118,18 @@ TEST_F(LifecycleTest, HelpManPageAndParserAgree) {
   const std::size_t start = man.find(".SH OPTIONS");
   for (const std::string& option : words(man.substr(start, man.find(".SH USING") - start)))
     EXPECT_THAT(help.out, HasSubstr(option));
-  for (const char* option : {"ro",           "rw",
-                             "allow_other",  "allow_root",
-                             "uid=",         "gid=",
-                             "umask=",       "default_permissions",
-                             "shrink",       "writeback_cache",
-                             "fsname=",      "subtype=",
-                             "max_read=",    "force_share",
-                             "auto_unmount", "log_level=",
-                             "log_file=",    "pidfile=",
-                             "nosuid",       "noexec",
-                             "noatime",      "dirsync",
-                             "context="}) {
+  for (const char* option : {"ro",          "rw",
+                             "allow_other", "allow_root",
+                             "uid=",        "gid=",
+                             "umask=",      "default_permissions",
+                             "shrink",      "writeback_cache",
+                             "fsname=",     "subtype=",
+                             "max_read=",   "max_readahead=",
+                             "force_share", "auto_unmount",
+                             "log_level=",  "log_file=",
+                             "pidfile=",    "nosuid",
+                             "noexec",      "noatime",
+                             "dirsync",     "context="}) {
     EXPECT_THAT(help.out, HasSubstr(option));
     EXPECT_THAT(man, HasSubstr(option));
   }
@@ -438,10 +438,26 @@ TEST_F(LifecycleTest, TakesTheOptionsThatFuseFileSystemsHaveInCommon) {
   EXPECT_THAT(mount_line(), HasSubstr("max_read=8192"));
   write_at(current(), 0, std::string(kMiB, 'r'));
   EXPECT_EQ(read_at(current(), 0, kMiB), std::string(kMiB, 'r'));
-  for (const char* bad : {"fsname=", "subtype=", "max_read=", "max_read=100", "max_read=x", "fsname"}) {
+  for (const char* bad : {"max_readahead=", "max_readahead=-1", "fsname=", "subtype=", "max_read=", "max_read=100",
+                          "max_read=x", "fsname"}) {
     std::string error;
     EXPECT_FALSE(fvdfs::parse_options({"SRC", "DIR", "-o", bad}, &error)) << bad;
   }
+}
+
+TEST_F(LifecycleTest, TheKernelReadsAheadAsFarAsAsked) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root may have the kernel read ahead further";
+  const auto readahead = [this] {
+    const CommandResult said = run("cat /sys/class/bdi/$(mountpoint -d " + mount_point_ + ")/read_ahead_kb");
+    EXPECT_EQ(said.status, 0) << said.err;
+    return said.out;
+  };
+  mount();
+  if (::access("/sys/class/bdi", W_OK) != 0) GTEST_SKIP() << "sysfs cannot be written here";
+  EXPECT_EQ(readahead(), "1024\n");
+  unmount();
+  mount("-o max_readahead=65536");
+  EXPECT_EQ(readahead(), "64\n");
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ _fvdfs() {
       list=''
       [[ "$cur" != *,* ]] || list=${cur%,*},
       mapfile -t found < <(compgen -P "$list" -W 'ro rw allow_other allow_root uid= gid= umask= default_permissions shrink
-        writeback_cache force_share fsname= subtype= max_read= auto_unmount log_level= log_file= log_target= pidfile= suid nosuid dev nodev exec
+        writeback_cache force_share fsname= subtype= max_read= max_readahead= auto_unmount log_level= log_file= log_target= pidfile= suid nosuid dev nodev exec
         noexec atime noatime nodiratime norelatime nostrictatime sync async dirsync context= fscontext= defcontext=
         rootcontext=' -- "${cur##*,}")
       _fvd_reply "${found[@]}"

@@ -4,7 +4,7 @@
 function __fvdfs_mount_options
     set -l before (commandline -ct | string match -r '.*,')
     printf "$before%s\n" ro rw allow_other allow_root uid= gid= umask= default_permissions shrink writeback_cache \
-        force_share fsname= subtype= max_read= auto_unmount log_level= log_file= log_target= pidfile= suid nosuid dev nodev exec noexec atime \
+        force_share fsname= subtype= max_read= max_readahead= auto_unmount log_level= log_file= log_target= pidfile= suid nosuid dev nodev exec noexec atime \
         noatime nodiratime norelatime nostrictatime sync async dirsync context= fscontext= defcontext= rootcontext=
 end
 
