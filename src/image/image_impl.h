@@ -1,6 +1,6 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp, background.cpp, compact.cpp,
-// flatten.cpp, diff.cpp and info.cpp.
+// discard.cpp, commit.cpp, transaction.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp,
+// background.cpp, compact.cpp, flatten.cpp, diff.cpp and info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
@@ -167,10 +167,9 @@ class ImageImpl final : public Image {
   // REQUIRES operation_. kBusy from an attempt: writers have changed more meanwhile than the journal holds.
   Status despite_writers(const std::function<Status(Writers)>& attempt);
   Status switch_table(std::uint64_t virtual_size, bool clean, Room room, Writers writers);
-  // REQUIRES operation_ and a cut begun. Publishes `records` (if any) with the switch.
-  Status switch_epoch(format::Superblock next, std::optional<SnapshotDirectory::Records> records = std::nullopt);
-  // The same for who has the leadership, and has synced.
-  Status switch_epoch_leading(format::Superblock next, std::optional<SnapshotDirectory::Records> records);
+  class Transaction;  // transaction.h
+  // REQUIRES operation_, the leadership, a cut begun, and what `next` refers to on stable storage.
+  Status switch_epoch(format::Superblock next);
   Status make_room();                                // REQUIRES operation_. See commit.cpp
   void after_operation();                            // gives freed chunks back, here or in the background
   Status write_superblock(format::Superblock next);  // REQUIRES operation_
@@ -183,17 +182,13 @@ class ImageImpl final : public Image {
 
   // snapshot_ops.cpp. All REQUIRE operation_.
   Result<SnapshotId> take_snapshot(std::string_view name, std::string_view description, Writers writers);
-  Result<format::ObjectRef> write_metadata(Structure what, std::span<const std::byte> object, std::uint32_t crc,
-                                           Room room);
-  Result<format::ObjectRef> write_capture(const TableCapture& capture, Room room = Room::kFree);
-  Result<format::ObjectRef> write_directory(const SnapshotDirectory::Records& records, Room room = Room::kFree);
-  Result<format::ObjectRef> write_refcounts(Refcounts& counts, Room room = Room::kFree);
   Status switch_directory(SnapshotDirectory::Records records, Room room = Room::kFree);
   Status check_new_name(const SnapshotDirectory::Records& records, std::string_view name) const;
   Status delete_record(const format::SnapshotRecord& record, SnapshotDirectory::Records records);
   // Makes the captured table a snapshot, without a cut: nothing of it is the front's. Sets the record's id and table.
   Status add_record(format::SnapshotRecord* record, const TableCapture& capture);
   Result<Bits> reached_by(const format::SnapshotRecord& record);
+  [[nodiscard]] Bits reached_by(const TableCapture& capture) const;
   [[nodiscard]] SnapshotInfo describe(const format::SnapshotRecord& record) const;
 
   // settle.cpp: decides what becomes of chunks that no snapshot reaches any more. REQUIRES operation_.

@@ -5,18 +5,15 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "image/transaction.h"
 #include "map/block_bits.h"
-#include "snapshot/refcounts.h"
 
 namespace fvd {
 
 using format::kChunkMask;
 using format::kPartialFlag;
 using format::kSharedFlag;
-using format::ObjectRef;
 using format::SnapshotRecord;
-using format::Superblock;
-using Records = SnapshotDirectory::Records;
 
 Result<std::unique_ptr<SnapshotImport>> ImageImpl::import_snapshot(const ImportOptions& options) {
   auto import = std::make_unique<SnapshotImporter>(*this, options);
@@ -237,52 +234,13 @@ Result<SnapshotId> SnapshotImporter::commit() {
 
 Status ImageImpl::add_record(SnapshotRecord* record, const TableCapture& capture) {
   if (Status s = check_writable(); !s) return s;
-  Records records = *directory_.records();
-  if (Status s = check_new_name(records, record->name); !s) return s;
+  if (Status s = check_new_name(*directory_.records(), record->name); !s) return s;
   if (Status s = make_room(); !s) return s;
-  record->id = superblock_.next_snapshot_id;
-  const ObjectRef old_directory = superblock_.directory;
-  const ObjectRef old_refcounts = superblock_.refcounts;
-  std::vector<std::pair<Structure, ObjectRef>> written;
-  const Status s = [&]() -> Status {
-    auto table = write_capture(capture);
-    if (!table) return table.status();
-    written.emplace_back(Structure::kTable, *table);
-    auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
-    if (!counts) return counts.status();
-    Bits reached(allocator_.chunks_in_file() + 1);
-    capture.for_each_reached([&](std::uint32_t chunk) { reached.set(chunk); });
-    bool counted = true;
-    reached.for_each([&](std::uint32_t chunk) { counted = counts->increment(chunk) && counted; });
-    if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
-    auto refcounts = write_refcounts(*counts);
-    if (!refcounts) return refcounts.status();
-    written.emplace_back(Structure::kRefcounts, *refcounts);
-    record->table = *table;
-    records.push_back(*record);
-    auto directory = write_directory(records);
-    if (!directory) return directory.status();
-    written.emplace_back(Structure::kDirectory, *directory);
-    if (Status synced = storage_.sync(); !synced) {
-      set_failed(synced);
-      return synced;
-    }
-    Superblock next = next_superblock(false);
-    next.refcounts = *refcounts;
-    next.directory = *directory;
-    next.next_snapshot_id = record->id + 1;
-    next.snapshot_count = static_cast<std::uint32_t>(records.size());
-    return write_superblock(std::move(next));
-  }();
-  if (!s) {
-    for (const auto& [what, ref] : written) free_object(what, ref);
-    return s;
-  }
-  directory_.replace(std::move(records));
-  free_object(Structure::kDirectory, old_directory);
-  free_object(Structure::kRefcounts, old_refcounts);
-  after_operation();
-  return Status::ok();
+  Transaction transaction(*this, Transaction::Epoch::kSame);
+  Status s = transaction.add_snapshot(record, capture, reached_by(capture));
+  if (s.is_ok()) s = transaction.commit();
+  if (s.is_ok()) after_operation();
+  return s;
 }
 
 }  // namespace fvd
