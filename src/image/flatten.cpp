@@ -181,7 +181,7 @@ Status ImageImpl::copy_base(BaseCopies& copies, const WorkProgress& progress) {
 }
 
 // Writes every table anew and switches to them. On failure everything is as before.
-Status ImageImpl::switch_off_base(const BaseCopies& copies) {
+Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
   Status s = storage_.sync();  // of the copies
   if (!s) {
     set_failed(s);
@@ -194,12 +194,11 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies) {
   const std::lock_guard leadership(commits_);
   TableCapture capture(geometry_);
   capture.prepare(front_);
-  {
-    const std::unique_lock gate(gate_);
-    copies.put_in(front_, kSharedFlag, [](std::uint32_t) {});
-    front_.changes.begin_cut();
-    capture.take(front_, false);
-  }
+  std::unique_lock gate(gate_);
+  copies.put_in(front_, kSharedFlag, [](std::uint32_t) {});
+  front_.changes.begin_cut();
+  capture.take(front_, false);
+  if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(superblock_.virtual_size);
   std::optional<Transaction> transaction(std::in_place, *this, Transaction::Epoch::kNew);
   s = [&]() -> Status {
@@ -238,14 +237,13 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies) {
   }();
   transaction.reset();
   front_.changes.end_cut();
-  {
-    const std::unique_lock gate(gate_);
-    if (s.is_ok()) {
-      flattened_base_ = std::move(base_);
-    } else if (!failed_.load(std::memory_order_acquire)) {
-      copies.take_out(front_);
-    }
+  if (!gate.owns_lock()) gate.lock();
+  if (s.is_ok()) {
+    flattened_base_ = std::move(base_);
+  } else if (!failed_.load(std::memory_order_acquire)) {
+    copies.take_out(front_);
   }
+  gate.unlock();
   if (!s) return s;
   // Copies that no snapshot reaches are current-state's own, or free where it has overwritten them meanwhile.
   Bits own;
@@ -271,7 +269,7 @@ Status ImageImpl::flatten(const WorkProgress& progress) {
   BaseCopies copies(std::min(covered, geometry_.virtual_chunks(base_->size())));
   Status s = find_uses_of_base(copies);
   if (s.is_ok()) s = copy_base(copies, progress);
-  if (s.is_ok()) s = switch_off_base(copies);
+  if (s.is_ok()) s = despite_writers([&](Writers writers) { return switch_off_base(copies, writers); });
   if (!s && !failed_.load(std::memory_order_acquire)) {
     // Nothing durable names the copies, and nothing in memory any more.
     copies.all().for_each([&](std::uint32_t chunk) { allocator_.release(chunk, 1, false); });

@@ -207,7 +207,7 @@ class ImageImpl final : public Image {
   class BaseCopies;
   Status find_uses_of_base(BaseCopies& copies);
   Status copy_base(BaseCopies& copies, const WorkProgress& progress);
-  Status switch_off_base(const BaseCopies& copies);
+  Status switch_off_base(const BaseCopies& copies, Writers writers);
   Result<std::unique_ptr<Front>> load_state(const format::SnapshotRecord& record);
 
   Storage storage_;

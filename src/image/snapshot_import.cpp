@@ -84,6 +84,7 @@ Status SnapshotImporter::begin() {
 // From virtual chunk `first` on, what nothing was written to reads as zeros. Entries that are EMPTY and stay so are
 // left alone: to store them would take memory for a disk of any size.
 void SnapshotImporter::hide_base_image(std::uint32_t first) {
+  const std::shared_lock gate(image_.gate_);  // flattening may be about to let go of it
   if (image_.base_ == nullptr) return;
   const std::uint64_t end =
       std::min<std::uint64_t>(state_.table.size(), div_ceil(image_.base_->size(), geometry_.chunk_size()));
