@@ -8,6 +8,7 @@
 #include <array>
 #include <ctime>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 
 #include "base/checked.h"
@@ -44,6 +45,15 @@ void ImageImpl::set_failed(const Status& why) {
   if (options_.on_failure) options_.on_failure(why);
 }
 
+Status ImageImpl::out_of_memory() {
+  try {
+    if (!read_only_) set_failed(no_memory_);
+  } catch (const std::bad_alloc&) {
+    failed_.store(true, std::memory_order_release);  // whoever wanted to tell of it could not
+  }
+  return no_memory_;
+}
+
 std::uint64_t ImageImpl::current_epoch() const {
   const std::lock_guard lock(superblock_mutex_);
   return superblock_.epoch;
@@ -52,7 +62,11 @@ std::uint64_t ImageImpl::current_epoch() const {
 CommitQueue::Outcome ImageImpl::commit_once() {
   return commits_.commit([this] {
     CommitQueue::Outcome result;
-    result.status = run_commit(&result.journal_full);
+    try {
+      result.status = run_commit(&result.journal_full);
+    } catch (const std::bad_alloc&) {
+      result.status = out_of_memory();  // for all who wait for this commit
+    }
     return result;
   });
 }

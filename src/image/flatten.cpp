@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <shared_mutex>
 #include <unordered_map>
@@ -254,7 +255,7 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
   return s;
 }
 
-Status ImageImpl::flatten(const WorkProgress& progress) {
+Status ImageImpl::flatten(const WorkProgress& progress) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   if (base_ == nullptr) return Status::ok();
@@ -277,6 +278,8 @@ Status ImageImpl::flatten(const WorkProgress& progress) {
   }
   after_operation();
   return s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 }  // namespace fvd

@@ -14,6 +14,7 @@
 #define FVD_IMAGE_IMAGE_IMPL_H_
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -174,6 +175,8 @@ class ImageImpl final : public Image {
   void after_operation();                            // gives freed chunks back, here or in the background
   Status write_superblock(format::Superblock next);  // REQUIRES operation_
   void set_failed(const Status& why);
+  // What is in memory may be half of a change now: turns the image read-only, as a failed sync does.
+  Status out_of_memory();
   [[nodiscard]] format::Superblock next_superblock(bool new_epoch);
   void free_object(Structure what, const format::ObjectRef& ref);  // after the switch that dropped it is durable
   void release_freed();                                            // makes what commits have freed available again
@@ -243,6 +246,7 @@ class ImageImpl final : public Image {
   format::Superblock superblock_;  // changed under operation_, read under superblock_mutex_
   std::string failure_;            // why the image turned read-only; under superblock_mutex_
   std::atomic<bool> failed_{false};
+  const Status no_memory_{Code::kIo, "there is no memory for what was begun", ENOMEM};
   std::vector<std::uint32_t> unsettled_;  // chunks named twice by the front; under operation_
   std::uint32_t completion_cursor_ = 0;   // background thread only
   bool reclaiming_ = false;               // ditto: there was no time to give everything back

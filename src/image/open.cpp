@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <new>
 
 #include "base/endian.h"
 #include "format/table.h"
@@ -276,7 +277,7 @@ Status ImageImpl::recover() {
   return Status::ok();
 }
 
-Status ImageImpl::close() {
+Status ImageImpl::close() try {
   if (closed_) return Status::ok();
   closed_ = true;
   storage_.file().closing();
@@ -317,6 +318,8 @@ Status ImageImpl::close() {
   const std::uint64_t end = geometry_.data_offset + (std::uint64_t{allocator_.highest_used()} << geometry_.chunk_log2);
   if (size && *size > end) (void)storage_.file().truncate(end);  // a longer file would do no harm
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 ImageImpl::~ImageImpl() { (void)close(); }

@@ -1,6 +1,7 @@
 #include "image/snapshot_import.h"
 
 #include <algorithm>
+#include <new>
 #include <shared_mutex>
 #include <utility>
 
@@ -15,26 +16,34 @@ using format::kPartialFlag;
 using format::kSharedFlag;
 using format::SnapshotRecord;
 
-Result<std::unique_ptr<SnapshotImport>> ImageImpl::import_snapshot(const ImportOptions& options) {
+Result<std::unique_ptr<SnapshotImport>> ImageImpl::import_snapshot(const ImportOptions& options) try {
   auto import = std::make_unique<SnapshotImporter>(*this, options);
   if (Status s = import->begin(); !s) return s;
   return std::unique_ptr<SnapshotImport>(std::move(import));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 SnapshotImporter::~SnapshotImporter() {
-  // After a failed switch nobody knows whether the snapshot is there: its chunks are left alone.
-  if (!over_ && !image_.failed_.load(std::memory_order_acquire)) {
-    std::vector<std::uint32_t> chunks;
-    for (std::uint32_t v = 0; v < state_.table.size(); ++v) {
-      const std::uint32_t entry = state_.table.load(v);
-      if (is_own(entry)) chunks.push_back(entry & kChunkMask);
-    }
-    if (!chunks.empty()) {
-      image_.quarantine_.freed(chunks);
-      image_.after_operation();
-    }
+  try {
+    if (!over_) abandon();
+  } catch (const std::bad_alloc&) {
+    (void)image_.out_of_memory();  // the chunks count as in use until the next open
   }
   unpin();
+}
+
+void SnapshotImporter::abandon() {
+  // After a failed switch nobody knows whether the snapshot is there: its chunks are left alone.
+  if (image_.failed_.load(std::memory_order_acquire)) return;
+  std::vector<std::uint32_t> chunks;
+  for (std::uint32_t v = 0; v < state_.table.size(); ++v) {
+    const std::uint32_t entry = state_.table.load(v);
+    if (is_own(entry)) chunks.push_back(entry & kChunkMask);
+  }
+  if (chunks.empty()) return;
+  image_.quarantine_.freed(chunks);
+  image_.after_operation();
 }
 
 void SnapshotImporter::unpin() {
@@ -119,7 +128,7 @@ Status SnapshotImporter::check_range(std::uint64_t offset, std::uint64_t length)
   return image_.check_writable();
 }
 
-Status SnapshotImporter::write(std::uint64_t offset, std::span<const std::byte> data) {
+Status SnapshotImporter::write(std::uint64_t offset, std::span<const std::byte> data) try {
   const std::lock_guard lock(mutex_);
   if (Status s = check_range(offset, data.size()); !s) return s;
   while (!data.empty()) {
@@ -131,9 +140,11 @@ Status SnapshotImporter::write(std::uint64_t offset, std::span<const std::byte> 
     data = data.subspan(length);
   }
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return image_.out_of_memory();
 }
 
-Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) {
+Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) try {
   const std::lock_guard lock(mutex_);
   if (Status s = check_range(offset, length); !s) return s;
   for (const std::uint64_t end = offset + length; offset < end;) {
@@ -156,6 +167,8 @@ Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) {
     offset += piece;
   }
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return image_.out_of_memory();
 }
 
 Status SnapshotImporter::put(std::uint32_t v, std::uint64_t offset, const Payload& payload) {
@@ -211,7 +224,7 @@ void SnapshotImporter::replace(std::uint32_t v, std::uint32_t entry, const Mappi
   std::copy_n(partial->words.begin(), record.words.size(), record.words.begin());
 }
 
-Result<SnapshotId> SnapshotImporter::commit() {
+Result<SnapshotId> SnapshotImporter::commit() try {
   const std::lock_guard lock(mutex_);
   if (Status s = check_range(0, 0); !s) return s;
   const std::lock_guard operation(image_.operation_);
@@ -231,6 +244,8 @@ Result<SnapshotId> SnapshotImporter::commit() {
   over_ = true;
   unpin();
   return record.id;
+} catch (const std::bad_alloc&) {
+  return image_.out_of_memory();
 }
 
 Status ImageImpl::add_record(SnapshotRecord* record, const TableCapture& capture) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ctime>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 
 #include "base/endian.h"
@@ -56,7 +57,7 @@ Status ImageImpl::check_new_name(const Records& records, std::string_view name) 
   return Status::ok();
 }
 
-Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string_view description) {
+Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string_view description) try {
   if (Status s = format::check_snapshot_name(name); !s) return s;
   if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
   const std::lock_guard operation(operation_);
@@ -70,6 +71,8 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
     return id.status();
   });
   return s.is_ok() ? id : s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_view description, Writers writers) {
@@ -125,7 +128,7 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
   return record.id;
 }
 
-Status ImageImpl::snapshot_goto(std::string_view name) {
+Status ImageImpl::snapshot_goto(std::string_view name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   const auto records = directory_.records();
@@ -177,9 +180,11 @@ Status ImageImpl::snapshot_goto(std::string_view name) {
   settle(Bits());
   after_operation();
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) {
+Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
@@ -192,9 +197,11 @@ Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_na
   }
   record->name = new_name;
   return switch_directory(std::move(records));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) {
+Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) try {
   if (description.size() > kMaxDescriptionBytes) return {Code::kInvalid, "a description has at most 4,096 bytes"};
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
@@ -204,9 +211,11 @@ Status ImageImpl::snapshot_set_description(std::string_view name, std::string_vi
   if (record->description == description) return Status::ok();
   record->description = description;
   return switch_directory(std::move(records));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
+Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
@@ -217,6 +226,8 @@ Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
   if (flags == record->flags) return Status::ok();
   record->flags = flags;
   return switch_directory(std::move(records), Room::kFreeOrHeld);  // a deletion may wait for it
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 // Every chunk that a state reaches, as data or origin, once.
@@ -249,7 +260,7 @@ Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
   return reached;
 }
 
-Status ImageImpl::snapshot_delete(std::string_view name) {
+Status ImageImpl::snapshot_delete(std::string_view name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
@@ -265,6 +276,8 @@ Status ImageImpl::snapshot_delete(std::string_view name) {
   const Status s = delete_record(record, std::move(records));
   directory_.end_delete();
   return s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 
 #include "base/endian.h"
 #include "snapshot/objects.h"
@@ -10,6 +11,14 @@ namespace fvd {
 
 using format::ObjectRef;
 using format::SnapshotRecord;
+
+ImageImpl::Transaction::~Transaction() {
+  try {
+    abandon();
+  } catch (const std::bad_alloc&) {
+    (void)image_.out_of_memory();  // the chunks count as in use until the next open
+  }
+}
 
 Result<ObjectRef> ImageImpl::Transaction::write(Structure what, std::span<const std::byte> object, std::uint32_t crc) {
   auto written = write_object(image_.storage_, what, image_.geometry_, image_.allocator_, object, crc);

@@ -29,7 +29,7 @@ class ImageImpl::Transaction {
   // `room`: where the objects may go. A new epoch REQUIRES a cut begun before the front's table was captured.
   explicit Transaction(ImageImpl& image, Epoch epoch, Room room = Room::kFree)
       : image_(image), room_(room), epoch_(epoch), next_(image.next_superblock(epoch == Epoch::kNew)) {}
-  ~Transaction() { abandon(); }
+  ~Transaction();
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
 
