@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "fuse/errno_map.h"
 #include "fuse/workers.h"
@@ -82,6 +83,16 @@ void Filesystem::start(fuse_session* session, const std::string& mount_point) {
   changes_.start();
   notices_.start();
   seeks_.start();
+}
+
+void Filesystem::run_on(Lane& lane, fuse_req_t req, std::function<void()> job) {
+  lane.run([req, work = std::move(job)] {
+    try {
+      work();
+    } catch (const std::bad_alloc&) {
+      fuse_reply_err(req, ENOMEM);  // as Adapter does
+    }
+  });
 }
 
 void Filesystem::stop() {

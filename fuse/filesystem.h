@@ -113,7 +113,9 @@ class Filesystem {
   void reply_open(fuse_req_t req, std::unique_ptr<FileHandle> handle, fuse_file_info* fi);
   void read_stream(fuse_req_t req, const std::shared_ptr<StreamHandle>& handle, size_t size, off_t offset);
   void flush_kernel_if_dirty();
-  void tell_size(int looks);  // in the background, so many times, a millisecond apart
+  // Runs `job` on a lane. Where it has no memory to go on, the request, which it answers last, fails with ENOMEM.
+  static void run_on(Lane& lane, fuse_req_t req, std::function<void()> job);
+  void tell_size(int looks);  // in the background, so many times, first a few milliseconds apart, then 64
   fvd::Result<fvd::SnapshotId> cut(const std::string& name);
   void go_to(fuse_req_t req, const std::string& name);
 

@@ -1,8 +1,10 @@
 #include "fuse/lane.h"
 
 #include <malloc.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <new>
 #include <utility>
 
 namespace fvdfs {
@@ -37,7 +39,11 @@ void Lane::loop() {
     auto job = std::move(jobs_.front());
     jobs_.pop_front();
     lock.unlock();
-    job();
+    try {
+      job();
+    } catch (const std::bad_alloc&) {
+      spdlog::error("no memory for work that nobody waits for; it was left undone");
+    }
     job = nullptr;
     (void)::malloc_trim(0);  // what the operation took for a moment goes back
     lock.lock();

@@ -25,9 +25,10 @@ class Lane {
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  void start();                         // after the daemon has forked
-  void stop();                          // runs what is queued, then ends the thread
-  void run(std::function<void()> job);  // jobs must not throw
+  void start();  // after the daemon has forked
+  void stop();   // runs what is queued, then ends the thread
+  // A job that runs out of memory is given up, and a line in the log says so: who waits for it must be told by the job.
+  void run(std::function<void()> job);
   [[nodiscard]] pid_t thread_id() const { return thread_id_.load(std::memory_order_acquire); }
 
  private:

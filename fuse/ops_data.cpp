@@ -121,11 +121,11 @@ void Filesystem::open_current(fuse_req_t req, fuse_file_info* fi) {
     // a job of the lane may be waiting for either.
     empty_current(req, std::move(handle), fi);
     // The kernel now believes in a size of 0 and must be told. When it begins to is not certain, so look again.
-    tell_size(4);
+    tell_size(10);
     return;
   }
   // What others left dirty in the kernel goes first, so that it cannot land on the emptied disk.
-  changes_.run([this, req, info = *fi, raw = handle.release()]() mutable {
+  run_on(changes_, req, [this, req, info = *fi, raw = handle.release()]() mutable {
     std::unique_ptr<FileHandle> kept(raw);
     flush_kernel_if_dirty();
     empty_current(req, std::move(kept), &info);
@@ -146,13 +146,20 @@ void Filesystem::empty_current(fuse_req_t req, std::unique_ptr<FileHandle> handl
 }
 
 void Filesystem::tell_size(int looks) {
-  constexpr int kMostLooks = 32;
-  if (looks_ > kMostLooks || looks_.fetch_add(looks) > 0) return;  // a job is under way and goes on that long
+  int before = looks_;
+  // Where a job is under way, one of its looks may be just over: at least one more must follow.
+  while (!looks_.compare_exchange_weak(before, before > 0 ? std::max({before, looks, 2}) : looks)) {
+  }
+  if (before > 0) return;
   notices_.run([this] {
-    for (;;) {
+    constexpr int kLongestPause = 6;
+    for (int pause = 0, left = looks_;;) {
       page_cache_.set_size(image_.virtual_size());
-      if (looks_.fetch_sub(1) == 1) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const int now_left = looks_.fetch_sub(1) - 1;
+      if (now_left == 0) return;
+      pause = now_left < left ? std::min(pause + 1, kLongestPause) : 0;
+      left = now_left;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1 << pause));
     }
   });
 }
@@ -320,7 +327,7 @@ void Filesystem::lseek(fuse_req_t req, fuse_ino_t /*inode*/, off_t offset, int w
     return;
   }
   // What the kernel still holds dirty is data too: a copy would else have holes in its place.
-  seeks_.run([this, answer] {
+  run_on(seeks_, req, [this, answer] {
     flush_kernel_if_dirty();
     answer();
   });

@@ -32,7 +32,7 @@ void Filesystem::mkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode
     fuse_reply_err(req, EPERM);
     return;
   }
-  changes_.run([this, req, snapshot = std::string(name), mode] {
+  run_on(changes_, req, [this, req, snapshot = std::string(name), mode] {
     const auto id = cut(snapshot);
     if (!id) {
       fuse_reply_err(req, fail(id.status(), "snapshot"));
@@ -128,7 +128,7 @@ void Filesystem::go_to(fuse_req_t req, const std::string& name) {
     fuse_reply_err(req, ENOENT);
     return;
   }
-  changes_.run([this, req, name] {
+  run_on(changes_, req, [this, req, name] {
     if (!writers_.begin_exclusive(0)) {
       fuse_reply_err(req, EBUSY);
       return;

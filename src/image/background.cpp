@@ -2,6 +2,7 @@
 // completes partial chunks when the disk is idle.
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 
 #include "image/image_impl.h"
@@ -21,7 +22,13 @@ constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one
 
 void ImageImpl::start_background() {
   if (read_only_ || (options_.commit_interval.count() == 0 && options_.completion_idle.count() == 0)) return;
-  background_ = std::thread([this] { background_loop(); });
+  background_ = std::thread([this] {
+    try {
+      background_loop();
+    } catch (const std::bad_alloc&) {
+      (void)out_of_memory();  // nothing is left to do for an image that is read-only
+    }
+  });
 }
 
 void ImageImpl::background_loop() {

@@ -8,11 +8,11 @@
 #include <array>
 #include <ctime>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 
 #include "base/checked.h"
-#include "image/image_impl.h"
-#include "snapshot/objects.h"
+#include "image/transaction.h"
 
 namespace fvd {
 
@@ -45,6 +45,15 @@ void ImageImpl::set_failed(const Status& why) {
   if (options_.on_failure) options_.on_failure(why);
 }
 
+Status ImageImpl::out_of_memory() {
+  try {
+    if (!read_only_) set_failed(no_memory_);
+  } catch (const std::bad_alloc&) {
+    failed_.store(true, std::memory_order_release);  // whoever wanted to tell of it could not
+  }
+  return no_memory_;
+}
+
 std::uint64_t ImageImpl::current_epoch() const {
   const std::lock_guard lock(superblock_mutex_);
   return superblock_.epoch;
@@ -53,7 +62,11 @@ std::uint64_t ImageImpl::current_epoch() const {
 CommitQueue::Outcome ImageImpl::commit_once() {
   return commits_.commit([this] {
     CommitQueue::Outcome result;
-    result.status = run_commit(&result.journal_full);
+    try {
+      result.status = run_commit(&result.journal_full);
+    } catch (const std::bad_alloc&) {
+      result.status = out_of_memory();  // for all who wait for this commit
+    }
     return result;
   });
 }
@@ -139,6 +152,7 @@ Superblock ImageImpl::next_superblock(bool new_epoch) {
 
 // Makes `next` the truth: everything it refers to must be on stable storage.
 Status ImageImpl::write_superblock(Superblock next) {
+  if (Status s = check_writable(); !s) return s;  // a commit may have failed meanwhile
   // Never over the current one, whichever slot the writer before used for it.
   next.self_offset = header_.superblock_offset[superblock_.self_offset == header_.superblock_offset[0] ? 1 : 0];
   std::array<std::byte, Superblock::kSize> bytes;
@@ -157,16 +171,7 @@ Status ImageImpl::write_superblock(Superblock next) {
 
 // Switches to a new epoch whose base table was captured at the last begin_cut(): what changed since goes into the first
 // batch of the new half. Until the superblock is durable, the old epoch with its own half is the truth.
-Status ImageImpl::switch_epoch(Superblock next, std::optional<SnapshotDirectory::Records> records) {
-  if (Status s = storage_.sync(); !s) {
-    set_failed(s);
-    return s;
-  }
-  const std::lock_guard leadership(commits_);
-  return switch_epoch_leading(std::move(next), std::move(records));
-}
-
-Status ImageImpl::switch_epoch_leading(Superblock next, std::optional<SnapshotDirectory::Records> records) {
+Status ImageImpl::switch_epoch(Superblock next) {
   if (Status s = check_writable(); !s) return s;
   const std::vector<std::uint32_t> freed = quarantine_.take_pending();
   const std::vector<std::uint32_t> dirty = front_.changes.take();
@@ -208,7 +213,6 @@ Status ImageImpl::switch_epoch_leading(Superblock next, std::optional<SnapshotDi
     return s;
   }
   position_ = position;
-  if (records) directory_.replace(std::move(*records));
   quarantine_.freed(freed);
   return Status::ok();
 }
@@ -222,6 +226,7 @@ Status ImageImpl::despite_writers(const std::function<Status(Writers)>& attempt)
     set_failed(s);
     return s;
   }
+  release_freed();  // what the first attempt wrote may be all the room there is
   return attempt(Writers::kHeld);
 }
 
@@ -234,20 +239,20 @@ Status ImageImpl::switch_table(std::uint64_t virtual_size, bool clean, Room room
   capture.take(front_, false);
   if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(virtual_size);
-  const format::ObjectRef old_table = superblock_.table;
-  auto table = write_capture(capture, room);
-  Status s = table.status();
-  if (s.is_ok()) {
-    Superblock next = next_superblock(true);
-    next.virtual_size = virtual_size;
-    next.table = *table;
-    if (clean) next.flags |= Superblock::kFlagClean;
-    s = switch_epoch(std::move(next));
-    if (!s) free_object(Structure::kTable, *table);
+  Status s;
+  {
+    Transaction transaction(*this, Transaction::Epoch::kNew, room);
+    auto table = transaction.write_table(capture);
+    s = table.status();
+    if (s.is_ok()) {
+      transaction.next().virtual_size = virtual_size;
+      transaction.next().table = *table;
+      if (clean) transaction.next().flags |= Superblock::kFlagClean;
+      s = transaction.commit();
+    }
   }
   if (gate.owns_lock()) gate.unlock();
   front_.changes.end_cut();
-  if (s.is_ok() && !object_in_use(old_table)) free_object(Structure::kTable, old_table);
   space_changed();
   return s;
 }

@@ -1,12 +1,13 @@
 // Compacting: what the background does by and by, done at once and to the end.
 #include <algorithm>
 #include <mutex>
+#include <new>
 
 #include "image/image_impl.h"
 
 namespace fvd {
 
-Status ImageImpl::compact(const WorkProgress& progress) {
+Status ImageImpl::compact(const WorkProgress& progress) try {
   if (Status s = begin_change(); !s) return s;
   // Each step is an ordinary copy-on-write of blocks. Only partial chunks of the front's own are completed: those that
   // a snapshot holds too stay partial for as long as it does.
@@ -45,6 +46,8 @@ Status ImageImpl::compact(const WorkProgress& progress) {
   Status s = storage_.sync();
   if (!s) set_failed(s);
   return s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 }  // namespace fvd

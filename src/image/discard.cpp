@@ -1,5 +1,6 @@
 // Discarding, preallocating, resizing, and copying by sharing.
 #include <algorithm>
+#include <new>
 #include <shared_mutex>
 #include <vector>
 
@@ -16,13 +17,15 @@ using format::kSharedFlag;
 using format::kZero;
 using format::Superblock;
 
-Status ImageImpl::discard(std::uint64_t offset, std::uint64_t length) {
+Status ImageImpl::discard(std::uint64_t offset, std::uint64_t length) try {
   if (Status s = check_writable(); !s) return s;
   const std::uint64_t size = virtual_size();
   if (offset >= size) return Status::ok();
   length = std::min(length, size - offset);
   guest_discard_bytes_.fetch_add(length, std::memory_order_relaxed);
   return discard_range(offset, offset + length, size);
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 Status ImageImpl::discard_range(std::uint64_t offset, std::uint64_t end, std::uint64_t disk_end) {
@@ -61,7 +64,7 @@ Status ImageImpl::discard_piece(std::uint32_t v, std::uint64_t offset, std::uint
   return write_mapped(v, offset, {{}, length});
 }
 
-Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) {
+Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) try {
   if (Status s = begin_change(); !s) return s;
   const std::uint64_t size = virtual_size();
   if (offset >= size) return Status::ok();
@@ -89,9 +92,11 @@ Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) {
     if (chunk != entry) replace_mapping(v, chunk);
   }
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::resize(std::uint64_t new_size, bool allow_shrink) {
+Status ImageImpl::resize(std::uint64_t new_size, bool allow_shrink) try {
   const std::lock_guard operation(operation_);
   if (Status s = begin_change(); !s) return s;
   const std::uint64_t old_size = virtual_size();
@@ -117,6 +122,8 @@ Status ImageImpl::resize(std::uint64_t new_size, bool allow_shrink) {
   if (Status s = write_superblock(std::move(next)); !s) return s;
   set_virtual_size(new_size);
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 void ImageImpl::set_virtual_size(std::uint64_t size) {
@@ -174,7 +181,7 @@ Status ImageImpl::shrink(std::uint64_t new_size) {
 }
 
 Result<std::uint64_t> ImageImpl::copy_range(SnapshotId source, std::uint64_t src_offset, std::uint64_t dst_offset,
-                                            std::uint64_t length) {
+                                            std::uint64_t length) try {
   if (Status s = begin_change(); !s) return s;
   std::unique_ptr<SnapshotView> view;
   std::uint64_t src_size = virtual_size();
@@ -221,6 +228,8 @@ Result<std::uint64_t> ImageImpl::copy_range(SnapshotId source, std::uint64_t src
     done += piece;
   }
   return length;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 // Makes virtual chunk `to` of the front name what `from` of the source names, where a snapshot reaches that, or

@@ -6,13 +6,14 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <new>
+#include <optional>
 #include <shared_mutex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "image/image_impl.h"
-#include "snapshot/objects.h"
+#include "image/transaction.h"
 
 namespace fvd {
 
@@ -21,7 +22,6 @@ using format::kEmpty;
 using format::kOriginBase;
 using format::kPartialFlag;
 using format::kSharedFlag;
-using format::ObjectRef;
 using format::SnapshotRecord;
 using format::Superblock;
 
@@ -182,7 +182,7 @@ Status ImageImpl::copy_base(BaseCopies& copies, const WorkProgress& progress) {
 }
 
 // Writes every table anew and switches to them. On failure everything is as before.
-Status ImageImpl::switch_off_base(const BaseCopies& copies) {
+Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
   Status s = storage_.sync();  // of the copies
   if (!s) {
     set_failed(s);
@@ -190,27 +190,21 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies) {
   }
   auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
   if (!counts) return counts.status();
-  using Objects = std::vector<std::pair<Structure, ObjectRef>>;
-  Objects written;
-  Objects replaced{{Structure::kDirectory, superblock_.directory}, {Structure::kRefcounts, superblock_.refcounts}};
-  bool table_is_replaced = false;  // with that of a snapshot, which it is
-  const ObjectRef old_table = superblock_.table;
   SnapshotDirectory::Records records = *directory_.records();
   // No commit from here on: on the disk a chunk must have the same origin in current-state as in the snapshots.
   const std::lock_guard leadership(commits_);
   TableCapture capture(geometry_);
   capture.prepare(front_);
-  {
-    const std::unique_lock gate(gate_);
-    copies.put_in(front_, kSharedFlag, [](std::uint32_t) {});
-    front_.changes.begin_cut();
-    capture.take(front_, false);
-  }
+  std::unique_lock gate(gate_);
+  copies.put_in(front_, kSharedFlag, [](std::uint32_t) {});
+  front_.changes.begin_cut();
+  capture.take(front_, false);
+  if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(superblock_.virtual_size);
+  std::optional<Transaction> transaction(std::in_place, *this, Transaction::Epoch::kNew);
   s = [&]() -> Status {
-    auto table = write_capture(capture);
+    auto table = transaction->write_table(capture);
     if (!table) return table.status();
-    written.emplace_back(Structure::kTable, *table);
     for (SnapshotRecord& record : records) {
       auto state = load_state(record);
       if (!state) return state.status();
@@ -226,47 +220,31 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies) {
       fresh.prepare(**state);
       fresh.take(**state, false);
       fresh.finish(record.virtual_size);
-      auto object = write_capture(fresh);
+      auto object = transaction->write_table(fresh);
       if (!object) return object.status();
-      written.emplace_back(Structure::kTable, *object);
-      replaced.emplace_back(Structure::kTable, record.table);
-      table_is_replaced = table_is_replaced || record.table == superblock_.table;
+      transaction->drop(record.table);
       record.table = *object;
       record.mapped_bytes = std::uint64_t{fresh.mapped()} << geometry_.chunk_log2;
     }
-    auto refcounts = write_refcounts(*counts);
-    if (!refcounts) return refcounts.status();
-    written.emplace_back(Structure::kRefcounts, *refcounts);
-    auto directory = write_directory(records);
-    if (!directory) return directory.status();
-    written.emplace_back(Structure::kDirectory, *directory);
-    if (Status synced = storage_.sync(); !synced) {
-      set_failed(synced);
-      return synced;
-    }
-    Superblock next = next_superblock(true);
+    if (Status written = transaction->write_refcounts(*counts); !written) return written;
+    if (Status written = transaction->write_directory(std::move(records)); !written) return written;
+    Superblock& next = transaction->next();
     next.table = *table;
-    next.refcounts = *refcounts;
-    next.directory = *directory;
     next.incompat &= ~format::kIncompatBaseImage;
     next.base_path.clear();
     next.base_format.clear();
     next.base_size = 0;
-    return switch_epoch_leading(std::move(next), std::move(records));
+    return transaction->commit(Transaction::Leads::kAlready);
   }();
+  transaction.reset();
   front_.changes.end_cut();
-  if (!table_is_replaced) replaced.emplace_back(Structure::kTable, old_table);
-  {
-    const std::unique_lock gate(gate_);
-    if (s.is_ok()) {
-      flattened_base_ = std::move(base_);
-    } else if (!failed_.load(std::memory_order_acquire)) {
-      copies.take_out(front_);
-    }
+  if (!gate.owns_lock()) gate.lock();
+  if (s.is_ok()) {
+    flattened_base_ = std::move(base_);
+  } else if (!failed_.load(std::memory_order_acquire)) {
+    copies.take_out(front_);
   }
-  for (const auto& [what, ref] : s.is_ok() ? replaced : written) {
-    if (!s || !object_in_use(ref)) free_object(what, ref);
-  }
+  gate.unlock();
   if (!s) return s;
   // Copies that no snapshot reaches are current-state's own, or free where it has overwritten them meanwhile.
   Bits own;
@@ -277,7 +255,7 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies) {
   return s;
 }
 
-Status ImageImpl::flatten(const WorkProgress& progress) {
+Status ImageImpl::flatten(const WorkProgress& progress) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   if (base_ == nullptr) return Status::ok();
@@ -292,7 +270,7 @@ Status ImageImpl::flatten(const WorkProgress& progress) {
   BaseCopies copies(std::min(covered, geometry_.virtual_chunks(base_->size())));
   Status s = find_uses_of_base(copies);
   if (s.is_ok()) s = copy_base(copies, progress);
-  if (s.is_ok()) s = switch_off_base(copies);
+  if (s.is_ok()) s = despite_writers([&](Writers writers) { return switch_off_base(copies, writers); });
   if (!s && !failed_.load(std::memory_order_acquire)) {
     // Nothing durable names the copies, and nothing in memory any more.
     copies.all().for_each([&](std::uint32_t chunk) { allocator_.release(chunk, 1, false); });
@@ -300,6 +278,8 @@ Status ImageImpl::flatten(const WorkProgress& progress) {
   }
   after_operation();
   return s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 }  // namespace fvd

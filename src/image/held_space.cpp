@@ -1,6 +1,7 @@
 #include "image/held_space.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/checked.h"
 
@@ -16,27 +17,38 @@ void HeldSpace::update() {
   const std::lock_guard lock(mutex_);
   for (Pool& pool : pools_) {
     for (const Lent& lent : pool.lent) {
-      const std::uint64_t end = align_up(lent.used, format::kPage);
       if (&pool == &this->pool(Structure::kTable)) {
-        pool.live = lent.run.first;
-        pool.live_reserved =
-            std::min(lent.run.reserved, std::uint64_t{geometry_.object_chunks(lent.used)} << geometry_.chunk_log2);
-      } else if (end < lent.run.reserved) {
-        (void)storage_.zero(geometry_.file_offset(lent.run.first) + end, lent.run.reserved - end);
+        pool.live = lent;
+      } else {
+        give_back_behind(lent);
       }
-      const std::uint32_t used = geometry_.object_chunks(lent.used);
-      if (used < lent.run.chunks) allocator_.release(lent.run.first + used, lent.run.chunks - used, false);
     }
     pool.lent.clear();
     update(pool);
   }
 }
 
+// Bytes [from, to) of the run that begins at chunk `first`. What of them is in use already stays as it is.
+Status HeldSpace::reserve(std::uint32_t first, std::uint64_t from, std::uint64_t to) {
+  if (align_up(from, format::kPage) >= to) return Status::ok();
+  const std::uint64_t start = align_up(from, format::kPage);
+  Status s = storage_.file().reserve(geometry_.file_offset(first) + start, to - start);
+  if (!s) punch(first, from, to);  // a part of it may have been had
+  return s;
+}
+
+// What is reserved and was never written counts as a hole, which nobody would give back later.
+void HeldSpace::punch(std::uint32_t first, std::uint64_t from, std::uint64_t to) {
+  from = align_up(from, format::kPage);
+  to = align_up(to, format::kPage);
+  if (from < to) (void)storage_.zero(geometry_.file_offset(first) + from, to - from);
+}
+
 Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
   const std::uint32_t chunks = geometry_.object_chunks(bytes);
   auto place = allocator_.allocate_at_end(chunks);
   if (!place) return place.status();
-  if (Status s = storage_.file().reserve(geometry_.file_offset(place->first), bytes); !s) {
+  if (Status s = reserve(place->first, 0, bytes); !s) {
     allocator_.release(place->first, chunks, false);
     return s;
   }
@@ -44,10 +56,18 @@ Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
   return Status::ok();
 }
 
-// What is reserved and was never written counts as a hole, which nobody would give back later.
 void HeldSpace::give_back(const Run& run) {
-  (void)storage_.zero(geometry_.file_offset(run.first), run.reserved);
+  punch(run.first, 0, run.reserved);
   allocator_.release(run.first, run.chunks, false);
+}
+
+// The same for all of the run that the object does not need.
+void HeldSpace::give_back_behind(const Lent& object) {
+  punch(object.run.first, object.used, object.run.reserved);
+  const std::uint32_t needed = geometry_.object_chunks(object.used);
+  if (needed < object.run.chunks) {
+    allocator_.release(object.run.first + needed, object.run.chunks - needed, false);
+  }
 }
 
 Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) {
@@ -66,7 +86,7 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
     Run& run = held.runs[i];
     if (run.reserved >= bytes) continue;
     if (geometry_.object_chunks(bytes) <= run.chunks) {
-      s = storage_.file().reserve(geometry_.file_offset(run.first), bytes);
+      s = reserve(run.first, run.reserved, bytes);
       if (s.is_ok()) run.reserved = bytes;
       continue;
     }
@@ -77,6 +97,10 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
     run = longer;
   }
   update(held);
+  while (s.is_ok() && held.runs.size() > runs) {
+    give_back(held.runs.back());
+    held.runs.pop_back();
+  }
   return s;
 }
 
@@ -91,39 +115,36 @@ Result<HeldSpace::Run> HeldSpace::lend(Structure what, std::uint64_t bytes) {
   return run;
 }
 
-Status HeldSpace::reserve_behind(Structure what, std::uint32_t first, std::uint64_t bytes) {
+Status HeldSpace::reserve_behind(Structure what, std::uint32_t first, std::uint64_t length, std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   Pool& held = pool(what);
-  if (held.live == first && held.live_reserved >= bytes) return Status::ok();
-  if (Status s = storage_.file().reserve(geometry_.file_offset(first), bytes); !s) return s;
-  held.live = first;
-  held.live_reserved = bytes;
+  Lent object{{first, geometry_.object_chunks(length), length}, length};
+  if (held.live.run.first == first) object = held.live;
+  if (object.run.reserved >= bytes) return Status::ok();
+  if (geometry_.object_chunks(bytes) > object.run.chunks) return {Code::kNoSpace, "its chunks are too few"};
+  if (Status s = reserve(first, object.run.reserved, bytes); !s) return s;
+  object.run.reserved = bytes;
+  held.live = object;
   return Status::ok();
 }
 
 bool HeldSpace::take_back(Structure what, const Run& object) {
   const std::lock_guard lock(mutex_);
   Pool& held = pool(what);
-  Run run = object;
-  if (held.live == run.first) {
-    run.reserved = std::max(run.reserved, held.live_reserved);
-    held.live = 0;
-  }
   const auto lent =
-      std::find_if(held.lent.begin(), held.lent.end(), [&](const Lent& one) { return one.run.first == run.first; });
+      std::find_if(held.lent.begin(), held.lent.end(), [&](const Lent& one) { return one.run.first == object.first; });
   if (lent != held.lent.end()) {
     held.runs.push_back(lent->run);
     held.lent.erase(lent);
     return true;
   }
+  Lent whole{object, object.reserved};
+  if (held.live.run.first == object.first) whole = std::exchange(held.live, {});
   if (held.runs.size() >= held.wanted) {
-    if (run.reserved > object.reserved) {
-      const std::uint64_t end = align_up(object.reserved, format::kPage);
-      (void)storage_.zero(geometry_.file_offset(run.first) + end, run.reserved - std::min(end, run.reserved));
-    }
+    give_back_behind(whole);
     return false;
   }
-  held.runs.push_back(run);
+  held.runs.push_back(whole.run);
   return true;
 }
 
@@ -132,6 +153,7 @@ std::uint32_t HeldSpace::chunks() const {
   std::uint32_t sum = 0;
   for (const Pool& held : pools_) {
     for (const Run& run : held.runs) sum += run.chunks;
+    if (held.live.run.first != 0) sum += held.live.run.chunks - geometry_.object_chunks(held.live.used);
   }
   return sum;
 }
@@ -140,6 +162,7 @@ bool HeldSpace::release() {
   const std::lock_guard lock(mutex_);
   bool any = false;
   for (Pool& held : pools_) {
+    if (held.live.run.first != 0) give_back_behind(std::exchange(held.live, {}));
     for (const Run& run : held.runs) give_back(run);
     any = any || !held.runs.empty();
     held.runs.clear();

@@ -39,38 +39,42 @@ class HeldSpace {
   }
   // Sees to it that `runs` runs of at least `bytes` are held. On failure (kNoSpace) what was held before still is.
   Status hold(Structure what, std::uint64_t bytes, std::uint32_t runs);
-  // Reserves `bytes` from the start of the object at chunk `first`, which is in use, so that it can be held as a run of
-  // that length once nothing refers to it. REQUIRES that they lie within its chunks.
-  Status reserve_behind(Structure what, std::uint32_t first, std::uint64_t bytes);
+  // Reserves `bytes` from the start of the object at chunk `first`, which is in use and `length` bytes long, so that it
+  // can be held as a run of that length once nothing refers to it. kNoSpace too where its chunks are too few.
+  Status reserve_behind(Structure what, std::uint32_t first, std::uint64_t length, std::uint64_t bytes);
   // Lends a run for an object of `bytes`. kNoSpace when there is none. capacity() stays as it is until update().
   Result<Run> lend(Structure what, std::uint64_t bytes);
   // Takes the chunks of an object that nothing refers to: the whole run where the object was lent one and update() was
   // not called since, else only if fewer runs than asked for are held. False where they are not taken.
   bool take_back(Structure what, const Run& run);
   [[nodiscard]] std::uint32_t chunks() const;  // in all runs
-  // An operation is over: what is lent still is an object's, but for what that does not need; capacity() tells anew.
+  // An operation is over: what is lent still is an object's; capacity() tells anew. A table keeps all of its run, to
+  // be held again once it is replaced, other objects only what they need.
   void update();
-  // Gives everything back to the host. False if nothing was held.
+  // Gives everything back to the host, also what lies behind an object in use. False if nothing was held in runs.
   bool release();
 
  private:
+  // A run with an object of `used` bytes at its start.
   struct Lent {
     Run run;
-    std::uint64_t used = 0;  // bytes
+    std::uint64_t used = 0;
   };
   struct Pool {
     std::vector<Run> runs;
     std::vector<Lent> lent;
-    std::uint32_t live = 0;           // first chunk of the object in use
-    std::uint64_t live_reserved = 0;  // bytes from its start
+    Lent live;  // the object in use, if more than that is reserved; first == 0: none
     std::uint32_t wanted = 0;
     std::atomic<std::uint64_t> capacity{0};
   };
   [[nodiscard]] const Pool& pool(Structure what) const { return pools_[static_cast<std::size_t>(what)]; }
   Pool& pool(Structure what) { return pools_[static_cast<std::size_t>(what)]; }
   static void update(Pool& pool);
+  Status reserve(std::uint32_t first, std::uint64_t from, std::uint64_t to);
+  void punch(std::uint32_t first, std::uint64_t from, std::uint64_t to);
   Status make_run(std::uint64_t bytes, Run* run);
   void give_back(const Run& run);
+  void give_back_behind(const Lent& object);
 
   Storage& storage_;
   const format::Geometry& geometry_;

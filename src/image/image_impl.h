@@ -1,6 +1,6 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp, background.cpp, compact.cpp,
-// flatten.cpp, diff.cpp and info.cpp.
+// discard.cpp, commit.cpp, transaction.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp,
+// background.cpp, compact.cpp, flatten.cpp, diff.cpp and info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
@@ -14,6 +14,7 @@
 #define FVD_IMAGE_IMAGE_IMPL_H_
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -167,14 +168,15 @@ class ImageImpl final : public Image {
   // REQUIRES operation_. kBusy from an attempt: writers have changed more meanwhile than the journal holds.
   Status despite_writers(const std::function<Status(Writers)>& attempt);
   Status switch_table(std::uint64_t virtual_size, bool clean, Room room, Writers writers);
-  // REQUIRES operation_ and a cut begun. Publishes `records` (if any) with the switch.
-  Status switch_epoch(format::Superblock next, std::optional<SnapshotDirectory::Records> records = std::nullopt);
-  // The same for who has the leadership, and has synced.
-  Status switch_epoch_leading(format::Superblock next, std::optional<SnapshotDirectory::Records> records);
+  class Transaction;  // transaction.h
+  // REQUIRES operation_, the leadership, a cut begun, and what `next` refers to on stable storage.
+  Status switch_epoch(format::Superblock next);
   Status make_room();                                // REQUIRES operation_. See commit.cpp
   void after_operation();                            // gives freed chunks back, here or in the background
   Status write_superblock(format::Superblock next);  // REQUIRES operation_
   void set_failed(const Status& why);
+  // What is in memory may be half of a change now: turns the image read-only, as a failed sync does.
+  Status out_of_memory();
   [[nodiscard]] format::Superblock next_superblock(bool new_epoch);
   void free_object(Structure what, const format::ObjectRef& ref);  // after the switch that dropped it is durable
   void release_freed();                                            // makes what commits have freed available again
@@ -183,17 +185,13 @@ class ImageImpl final : public Image {
 
   // snapshot_ops.cpp. All REQUIRE operation_.
   Result<SnapshotId> take_snapshot(std::string_view name, std::string_view description, Writers writers);
-  Result<format::ObjectRef> write_metadata(Structure what, std::span<const std::byte> object, std::uint32_t crc,
-                                           Room room);
-  Result<format::ObjectRef> write_capture(const TableCapture& capture, Room room = Room::kFree);
-  Result<format::ObjectRef> write_directory(const SnapshotDirectory::Records& records, Room room = Room::kFree);
-  Result<format::ObjectRef> write_refcounts(Refcounts& counts, Room room = Room::kFree);
   Status switch_directory(SnapshotDirectory::Records records, Room room = Room::kFree);
   Status check_new_name(const SnapshotDirectory::Records& records, std::string_view name) const;
   Status delete_record(const format::SnapshotRecord& record, SnapshotDirectory::Records records);
   // Makes the captured table a snapshot, without a cut: nothing of it is the front's. Sets the record's id and table.
   Status add_record(format::SnapshotRecord* record, const TableCapture& capture);
   Result<Bits> reached_by(const format::SnapshotRecord& record);
+  [[nodiscard]] Bits reached_by(const TableCapture& capture) const;
   [[nodiscard]] SnapshotInfo describe(const format::SnapshotRecord& record) const;
 
   // settle.cpp: decides what becomes of chunks that no snapshot reaches any more. REQUIRES operation_.
@@ -212,7 +210,7 @@ class ImageImpl final : public Image {
   class BaseCopies;
   Status find_uses_of_base(BaseCopies& copies);
   Status copy_base(BaseCopies& copies, const WorkProgress& progress);
-  Status switch_off_base(const BaseCopies& copies);
+  Status switch_off_base(const BaseCopies& copies, Writers writers);
   Result<std::unique_ptr<Front>> load_state(const format::SnapshotRecord& record);
 
   Storage storage_;
@@ -248,6 +246,7 @@ class ImageImpl final : public Image {
   format::Superblock superblock_;  // changed under operation_, read under superblock_mutex_
   std::string failure_;            // why the image turned read-only; under superblock_mutex_
   std::atomic<bool> failed_{false};
+  const Status no_memory_{Code::kIo, "there is no memory for what was begun", ENOMEM};
   std::vector<std::uint32_t> unsettled_;  // chunks named twice by the front; under operation_
   std::uint32_t completion_cursor_ = 0;   // background thread only
   bool reclaiming_ = false;               // ditto: there was no time to give everything back

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <shared_mutex>
 
 #include "base/checked.h"
@@ -70,7 +71,7 @@ Result<Extent> ImageImpl::extent(std::uint64_t offset) {
   return StateIo(storage_, geometry_, base_.get()).extent(map, virtual_size(), offset);
 }
 
-Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::byte> data) {
+Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::byte> data) try {
   if (Status s = check_writable(); !s) return s;
   std::size_t total = 0;
   for (bool retried = false;; retried = true) {
@@ -94,6 +95,8 @@ Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::
   guest_writes_.fetch_add(1, std::memory_order_relaxed);
   guest_write_bytes_.fetch_add(total, std::memory_order_relaxed);
   return total;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 // Chunks that wait for a commit, or to be given back, may be all that is missing.
@@ -340,7 +343,7 @@ std::uint32_t ImageImpl::unmapped_entry(std::uint32_t v) const {
   return base_ != nullptr && (std::uint64_t{v} << geometry_.chunk_log2) < base_->size() ? kZero : kEmpty;
 }
 
-Status ImageImpl::flush() {
+Status ImageImpl::flush() try {
   if (read_only_) return Status::ok();
   guest_flushes_.fetch_add(1, std::memory_order_relaxed);
   for (;;) {
@@ -354,6 +357,8 @@ Status ImageImpl::flush() {
     if (current_epoch() != epoch) continue;  // another thread has emptied the journal meanwhile
     if (Status s = checkpoint(false); !s) return s;
   }
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 }  // namespace fvd

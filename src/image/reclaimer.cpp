@@ -1,6 +1,7 @@
 #include "image/reclaimer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fvd {
 namespace {
@@ -26,12 +27,19 @@ Status Reclaimer::give_run(ChunkAllocator::Run run, const Rest& rest, bool* gave
   return allocator_.zero_run(run, [&](ChunkAllocator::Run r) {
     std::uint64_t at = geometry_.file_offset(r.first);
     const std::uint64_t end = at + (std::uint64_t{r.count} << geometry_.chunk_log2);
+    // Up to here what looks like a hole is one: everywhere, or where the call that was ended before has been.
+    const std::uint64_t known = r.was_used ? std::clamp(std::exchange(punched_to_, 0), at, end) : end;
     while (at < end) {
-      auto data = storage_.file().seek_data(at, end);
-      if (!data) return data.status();
-      at = *data;
-      if (at == end) break;
-      if (!go_on) return Status(Code::kBusy, "stopped");  // the whole run counts as not zeroed
+      if (at < known) {
+        auto data = storage_.file().seek_data(at, known);
+        if (!data) return data.status();
+        at = *data;
+        if (at == end) break;
+      }
+      if (!go_on) {
+        punched_to_ = at;
+        return Status(Code::kBusy, "stopped");  // the whole run counts as not zeroed
+      }
       const std::uint64_t step = step_.load(std::memory_order_relaxed);
       const std::uint64_t length = std::min(step, end - at);
       const auto start = Clock::now();

@@ -48,6 +48,7 @@ class Reclaimer {
   std::atomic<std::uint64_t> step_;  // bytes zeroed by one call; follows how long the host takes
   std::atomic<int> hurried_{0};      // callers of give_all(): no rest meanwhile
   std::mutex giving_;                // of what give_run() has taken out of circulation
+  std::uint64_t punched_to_ = 0;     // in the file: how far a run was when its work was ended; under giving_
   std::uint32_t cursor_ = 1;         // give_some(): the chunk to go on with
 };
 

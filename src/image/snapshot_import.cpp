@@ -1,43 +1,49 @@
 #include "image/snapshot_import.h"
 
 #include <algorithm>
+#include <new>
 #include <shared_mutex>
 #include <utility>
 
 #include "base/checked.h"
+#include "image/transaction.h"
 #include "map/block_bits.h"
-#include "snapshot/refcounts.h"
 
 namespace fvd {
 
 using format::kChunkMask;
 using format::kPartialFlag;
 using format::kSharedFlag;
-using format::ObjectRef;
 using format::SnapshotRecord;
-using format::Superblock;
-using Records = SnapshotDirectory::Records;
 
-Result<std::unique_ptr<SnapshotImport>> ImageImpl::import_snapshot(const ImportOptions& options) {
+Result<std::unique_ptr<SnapshotImport>> ImageImpl::import_snapshot(const ImportOptions& options) try {
   auto import = std::make_unique<SnapshotImporter>(*this, options);
   if (Status s = import->begin(); !s) return s;
   return std::unique_ptr<SnapshotImport>(std::move(import));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 SnapshotImporter::~SnapshotImporter() {
-  // After a failed switch nobody knows whether the snapshot is there: its chunks are left alone.
-  if (!over_ && !image_.failed_.load(std::memory_order_acquire)) {
-    std::vector<std::uint32_t> chunks;
-    for (std::uint32_t v = 0; v < state_.table.size(); ++v) {
-      const std::uint32_t entry = state_.table.load(v);
-      if (is_own(entry)) chunks.push_back(entry & kChunkMask);
-    }
-    if (!chunks.empty()) {
-      image_.quarantine_.freed(chunks);
-      image_.after_operation();
-    }
+  try {
+    if (!over_) abandon();
+  } catch (const std::bad_alloc&) {
+    (void)image_.out_of_memory();  // the chunks count as in use until the next open
   }
   unpin();
+}
+
+void SnapshotImporter::abandon() {
+  // After a failed switch nobody knows whether the snapshot is there: its chunks are left alone.
+  if (image_.failed_.load(std::memory_order_acquire)) return;
+  std::vector<std::uint32_t> chunks;
+  for (std::uint32_t v = 0; v < state_.table.size(); ++v) {
+    const std::uint32_t entry = state_.table.load(v);
+    if (is_own(entry)) chunks.push_back(entry & kChunkMask);
+  }
+  if (chunks.empty()) return;
+  image_.quarantine_.freed(chunks);
+  image_.after_operation();
 }
 
 void SnapshotImporter::unpin() {
@@ -87,6 +93,7 @@ Status SnapshotImporter::begin() {
 // From virtual chunk `first` on, what nothing was written to reads as zeros. Entries that are EMPTY and stay so are
 // left alone: to store them would take memory for a disk of any size.
 void SnapshotImporter::hide_base_image(std::uint32_t first) {
+  const std::shared_lock gate(image_.gate_);  // flattening may be about to let go of it
   if (image_.base_ == nullptr) return;
   const std::uint64_t end =
       std::min<std::uint64_t>(state_.table.size(), div_ceil(image_.base_->size(), geometry_.chunk_size()));
@@ -121,7 +128,7 @@ Status SnapshotImporter::check_range(std::uint64_t offset, std::uint64_t length)
   return image_.check_writable();
 }
 
-Status SnapshotImporter::write(std::uint64_t offset, std::span<const std::byte> data) {
+Status SnapshotImporter::write(std::uint64_t offset, std::span<const std::byte> data) try {
   const std::lock_guard lock(mutex_);
   if (Status s = check_range(offset, data.size()); !s) return s;
   while (!data.empty()) {
@@ -133,9 +140,11 @@ Status SnapshotImporter::write(std::uint64_t offset, std::span<const std::byte> 
     data = data.subspan(length);
   }
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return image_.out_of_memory();
 }
 
-Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) {
+Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) try {
   const std::lock_guard lock(mutex_);
   if (Status s = check_range(offset, length); !s) return s;
   for (const std::uint64_t end = offset + length; offset < end;) {
@@ -158,6 +167,8 @@ Status SnapshotImporter::discard(std::uint64_t offset, std::uint64_t length) {
     offset += piece;
   }
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return image_.out_of_memory();
 }
 
 Status SnapshotImporter::put(std::uint32_t v, std::uint64_t offset, const Payload& payload) {
@@ -213,7 +224,7 @@ void SnapshotImporter::replace(std::uint32_t v, std::uint32_t entry, const Mappi
   std::copy_n(partial->words.begin(), record.words.size(), record.words.begin());
 }
 
-Result<SnapshotId> SnapshotImporter::commit() {
+Result<SnapshotId> SnapshotImporter::commit() try {
   const std::lock_guard lock(mutex_);
   if (Status s = check_range(0, 0); !s) return s;
   const std::lock_guard operation(image_.operation_);
@@ -233,56 +244,19 @@ Result<SnapshotId> SnapshotImporter::commit() {
   over_ = true;
   unpin();
   return record.id;
+} catch (const std::bad_alloc&) {
+  return image_.out_of_memory();
 }
 
 Status ImageImpl::add_record(SnapshotRecord* record, const TableCapture& capture) {
   if (Status s = check_writable(); !s) return s;
-  Records records = *directory_.records();
-  if (Status s = check_new_name(records, record->name); !s) return s;
+  if (Status s = check_new_name(*directory_.records(), record->name); !s) return s;
   if (Status s = make_room(); !s) return s;
-  record->id = superblock_.next_snapshot_id;
-  const ObjectRef old_directory = superblock_.directory;
-  const ObjectRef old_refcounts = superblock_.refcounts;
-  std::vector<std::pair<Structure, ObjectRef>> written;
-  const Status s = [&]() -> Status {
-    auto table = write_capture(capture);
-    if (!table) return table.status();
-    written.emplace_back(Structure::kTable, *table);
-    auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
-    if (!counts) return counts.status();
-    Bits reached(allocator_.chunks_in_file() + 1);
-    capture.for_each_reached([&](std::uint32_t chunk) { reached.set(chunk); });
-    bool counted = true;
-    reached.for_each([&](std::uint32_t chunk) { counted = counts->increment(chunk) && counted; });
-    if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
-    auto refcounts = write_refcounts(*counts);
-    if (!refcounts) return refcounts.status();
-    written.emplace_back(Structure::kRefcounts, *refcounts);
-    record->table = *table;
-    records.push_back(*record);
-    auto directory = write_directory(records);
-    if (!directory) return directory.status();
-    written.emplace_back(Structure::kDirectory, *directory);
-    if (Status synced = storage_.sync(); !synced) {
-      set_failed(synced);
-      return synced;
-    }
-    Superblock next = next_superblock(false);
-    next.refcounts = *refcounts;
-    next.directory = *directory;
-    next.next_snapshot_id = record->id + 1;
-    next.snapshot_count = static_cast<std::uint32_t>(records.size());
-    return write_superblock(std::move(next));
-  }();
-  if (!s) {
-    for (const auto& [what, ref] : written) free_object(what, ref);
-    return s;
-  }
-  directory_.replace(std::move(records));
-  free_object(Structure::kDirectory, old_directory);
-  free_object(Structure::kRefcounts, old_refcounts);
-  after_operation();
-  return Status::ok();
+  Transaction transaction(*this, Transaction::Epoch::kSame);
+  Status s = transaction.add_snapshot(record, capture, reached_by(capture));
+  if (s.is_ok()) s = transaction.commit();
+  if (s.is_ok()) after_operation();
+  return s;
 }
 
 }  // namespace fvd

@@ -37,6 +37,7 @@ class SnapshotImporter final : public SnapshotImport {
   Status check_options() const;
   Status pin(SnapshotId id, const char* what);
   void unpin();
+  void abandon();  // gives back what it has allocated
   Status take_up_base(const format::SnapshotRecord& base);
   void hide_base_image(std::uint32_t first);
   Status check_range(std::uint64_t offset, std::uint64_t length) const;

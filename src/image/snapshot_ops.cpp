@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <ctime>
 #include <mutex>
+#include <new>
 #include <shared_mutex>
 
 #include "base/endian.h"
 #include "image/image_impl.h"
 #include "image/snapshot_view.h"
+#include "image/transaction.h"
 #include "snapshot/objects.h"
 #include "snapshot/refcounts.h"
 
@@ -33,57 +35,14 @@ SnapshotRecord* find(Records& records, std::string_view name) {
 
 }  // namespace
 
-Result<ObjectRef> ImageImpl::write_metadata(Structure what, std::span<const std::byte> object, std::uint32_t crc,
-                                            Room room) {
-  auto written = write_object(storage_, what, geometry_, allocator_, object, crc);
-  if (written || written.code() != Code::kNoSpace || room == Room::kFree) return written;
-  auto run = held_.lend(what, object.size());
-  if (!run) return written;
-  if (Status s = storage_.write(what, geometry_.file_offset(run->first), object); !s) {
-    (void)held_.take_back(what, *run);
-    return s;
-  }
-  return ObjectRef{run->first, crc, object.size()};
-}
-
-Result<ObjectRef> ImageImpl::write_capture(const TableCapture& capture, Room room) {
-  if (capture.empty()) return ObjectRef{};
-  return write_metadata(Structure::kTable, capture.object(), capture.crc(), room);
-}
-
-Result<ObjectRef> ImageImpl::write_directory(const Records& records, Room room) {
-  if (records.empty()) return ObjectRef{};
-  const std::vector<std::byte> object = format::encode_directory(records);
-  const auto crc = load_le<std::uint32_t>(object.data() + 16);
-  return write_metadata(Structure::kDirectory, object, crc, room);
-}
-
-Result<ObjectRef> ImageImpl::write_refcounts(Refcounts& counts, Room room) {
-  std::uint32_t crc = 0;
-  const std::span<const std::byte> object = counts.finish(&crc);
-  if (object.empty()) return ObjectRef{};
-  return write_metadata(Structure::kRefcounts, object, crc, room);
-}
-
 // Replaces the directory and nothing else.
 Status ImageImpl::switch_directory(Records records, Room room) {
   if (Status s = begin_change(); !s) return s;
-  const ObjectRef old = superblock_.directory;
-  auto written = write_directory(records, room);
-  if (!written) return written.status();
-  Status s = storage_.sync();
-  if (!s) {
-    set_failed(s);
-    return s;
-  }
-  Superblock next = next_superblock(false);
-  next.directory = *written;
-  s = write_superblock(std::move(next));
-  if (!s) return s;
-  directory_.replace(std::move(records));
-  free_object(Structure::kDirectory, old);
-  after_operation();
-  return Status::ok();
+  Transaction transaction(*this, Transaction::Epoch::kSame, room);
+  Status s = transaction.write_directory(std::move(records));
+  if (s.is_ok()) s = transaction.commit();
+  if (s.is_ok()) after_operation();
+  return s;
 }
 
 // That one more snapshot can be taken into the directory, under this name.
@@ -98,7 +57,7 @@ Status ImageImpl::check_new_name(const Records& records, std::string_view name) 
   return Status::ok();
 }
 
-Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string_view description) {
+Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string_view description) try {
   if (Status s = format::check_snapshot_name(name); !s) return s;
   if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
   const std::lock_guard operation(operation_);
@@ -112,10 +71,11 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
     return id.status();
   });
   return s.is_ok() ? id : s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_view description, Writers writers) {
-  Records records = *directory_.records();
   // The cut: from here on every chunk of the front belongs to the snapshot too, and changes are collected for the
   // first batch of the new epoch.
   TableCapture capture(geometry_);
@@ -129,7 +89,6 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
   capture.finish(virtual_size());
 
   SnapshotRecord record;
-  record.id = superblock_.next_snapshot_id;
   record.parent = superblock_.parent;
   record.virtual_size = virtual_size();
   record.created_seconds = now.tv_sec;
@@ -138,42 +97,21 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
   record.name = name;
   record.description = description;
 
-  const ObjectRef old_table = superblock_.table;
-  const ObjectRef old_directory = superblock_.directory;
   const ObjectRef old_refcounts = superblock_.refcounts;
-  std::vector<std::pair<Structure, ObjectRef>> written;
-  Bits reached(allocator_.chunks_in_file() + 1);
-  capture.for_each_reached([&](std::uint32_t chunk) { reached.set(chunk); });
-  const Status s = [&]() -> Status {
-    auto table = write_capture(capture);
-    if (!table) return table.status();
-    written.emplace_back(Structure::kTable, *table);
-    auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
-    if (!counts) return counts.status();
-    bool counted = true;
-    reached.for_each([&](std::uint32_t chunk) { counted = counts->increment(chunk) && counted; });
-    if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
-    auto refcounts = write_refcounts(*counts);
-    if (!refcounts) return refcounts.status();
-    written.emplace_back(Structure::kRefcounts, *refcounts);
-    record.table = *table;
-    records.push_back(record);
-    auto directory = write_directory(records);
-    if (!directory) return directory.status();
-    written.emplace_back(Structure::kDirectory, *directory);
-    Superblock next = next_superblock(true);
-    next.table = *table;
-    next.refcounts = *refcounts;
-    next.directory = *directory;
-    next.parent = record.id;
-    next.next_snapshot_id = record.id + 1;
-    next.snapshot_count = static_cast<std::uint32_t>(records.size());
-    return switch_epoch(std::move(next), std::move(records));
-  }();
+  const Bits reached = reached_by(capture);
+  Status s;
+  {
+    Transaction transaction(*this, Transaction::Epoch::kNew);
+    s = transaction.add_snapshot(&record, capture, reached);
+    if (s.is_ok()) {
+      transaction.next().table = record.table;
+      transaction.next().parent = record.id;
+      s = transaction.commit();
+    }
+  }
   if (gate.owns_lock()) gate.unlock();
   front_.changes.end_cut();
   if (!s) {
-    for (const auto& [what, ref] : written) free_object(what, ref);
     // The chunks that no older snapshot holds are the front's own again; when that cannot be told, the next open does.
     if (auto counts = Refcounts::load(storage_, geometry_, old_refcounts, allocator_.chunks_in_file())) {
       Bits own(allocator_.chunks_in_file() + 1);
@@ -186,14 +124,11 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
   }
   // What current-state names twice is the snapshot's now; it is settled when its last snapshot goes.
   std::erase_if(unsettled_, [&](std::uint32_t chunk) { return reached.test(chunk); });
-  free_object(Structure::kDirectory, old_directory);
-  free_object(Structure::kRefcounts, old_refcounts);
-  if (!object_in_use(old_table)) free_object(Structure::kTable, old_table);
   after_operation();
   return record.id;
 }
 
-Status ImageImpl::snapshot_goto(std::string_view name) {
+Status ImageImpl::snapshot_goto(std::string_view name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   const auto records = directory_.records();
@@ -245,9 +180,11 @@ Status ImageImpl::snapshot_goto(std::string_view name) {
   settle(Bits());
   after_operation();
   return Status::ok();
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) {
+Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
@@ -260,9 +197,11 @@ Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_na
   }
   record->name = new_name;
   return switch_directory(std::move(records));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) {
+Status ImageImpl::snapshot_set_description(std::string_view name, std::string_view description) try {
   if (description.size() > kMaxDescriptionBytes) return {Code::kInvalid, "a description has at most 4,096 bytes"};
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
@@ -272,9 +211,11 @@ Status ImageImpl::snapshot_set_description(std::string_view name, std::string_vi
   if (record->description == description) return Status::ok();
   record->description = description;
   return switch_directory(std::move(records));
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
+Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
@@ -285,9 +226,17 @@ Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) {
   if (flags == record->flags) return Status::ok();
   record->flags = flags;
   return switch_directory(std::move(records), Room::kFreeOrHeld);  // a deletion may wait for it
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
-// Every chunk that a snapshot reaches, as data or origin, once.
+// Every chunk that a state reaches, as data or origin, once.
+Bits ImageImpl::reached_by(const TableCapture& capture) const {
+  Bits reached(allocator_.chunks_in_file() + 1);
+  capture.for_each_reached([&](std::uint32_t chunk) { reached.set(chunk); });
+  return reached;
+}
+
 Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
   Bits reached(allocator_.chunks_in_file() + 1);
   if (record.table.is_none()) return reached;
@@ -311,7 +260,7 @@ Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
   return reached;
 }
 
-Status ImageImpl::snapshot_delete(std::string_view name) {
+Status ImageImpl::snapshot_delete(std::string_view name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
@@ -327,6 +276,8 @@ Status ImageImpl::snapshot_delete(std::string_view name) {
   const Status s = delete_record(record, std::move(records));
   directory_.end_delete();
   return s;
+} catch (const std::bad_alloc&) {
+  return out_of_memory();
 }
 
 Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
@@ -348,22 +299,16 @@ Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
   for (SnapshotRecord& r : records) {
     if (r.parent == record.id) r.parent = record.parent;
   }
-  const ObjectRef old_directory = superblock_.directory;
-  const ObjectRef old_refcounts = superblock_.refcounts;
-  ObjectRef refcounts;
-  ObjectRef directory;
+  Transaction transaction(*this, Transaction::Epoch::kSame, Room::kFreeOrHeld);
   const auto write_both = [&]() -> Status {
-    auto written = write_refcounts(*counts, Room::kFreeOrHeld);
-    if (!written) return written.status();
-    refcounts = *written;
-    written = write_directory(records, Room::kFreeOrHeld);
-    if (written) directory = *written;
-    if (!written) free_object(Structure::kRefcounts, refcounts);
-    return written.status();
+    Status s = transaction.write_refcounts(*counts);
+    if (s.is_ok()) s = transaction.write_directory(records);
+    if (!s) transaction.abandon();
+    return s;
   };
   Status written = write_both();
   // As much as is needed; where the host's own books take some of it, all there is.
-  const std::uint64_t needed = counts_bound() + old_directory.length + 2 * format::kPage;
+  const std::uint64_t needed = counts_bound() + superblock_.directory.length + 2 * format::kPage;
   bool lent = false;
   for (const std::uint64_t bytes : {needed, header_.journal_half_size}) {
     if (written.code() != Code::kNoSpace || !lend_idle_journal(bytes)) break;
@@ -375,21 +320,10 @@ Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
     space_changed();
     return written;
   }
-  if (Status s = storage_.sync(); !s) {
-    set_failed(s);
-    return s;
-  }
-  Superblock next = next_superblock(false);
-  next.refcounts = refcounts;
-  next.directory = directory;
-  next.snapshot_count = static_cast<std::uint32_t>(records.size());
-  if (next.parent == record.id) next.parent = record.parent;
-  if (Status s = write_superblock(std::move(next)); !s) return s;
-  directory_.replace(std::move(records));
-  free_object(Structure::kDirectory, old_directory);
-  free_object(Structure::kRefcounts, old_refcounts);
+  if (transaction.next().parent == record.id) transaction.next().parent = record.parent;
   // The front's base may be this snapshot's table: then it lives until the next checkpoint.
-  if (!object_in_use(record.table)) free_object(Structure::kTable, record.table);
+  transaction.drop(record.table);
+  if (Status s = transaction.commit(); !s) return s;
   settle(std::move(unreached));
   if (lent) {
     release_freed();

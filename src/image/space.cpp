@@ -103,8 +103,7 @@ Status ImageImpl::hold_more_space() {
   const std::uint64_t least = std::min(longest_table(), bound + kTableMargin);
   const std::uint64_t most = std::min(longest_table(), least + std::max(kLeastSlack, bound / 4));
   Status s = hold(Structure::kTable, most, least, [&](std::uint64_t bytes) {
-    const bool fits = !kept && geometry_.object_chunks(table.length) >= geometry_.object_chunks(bytes);
-    return fits && held_.reserve_behind(Structure::kTable, table.first_chunk, bytes) ? 1 : 2;
+    return !kept && held_.reserve_behind(Structure::kTable, table.first_chunk, table.length, bytes) ? 1 : 2;
   });
   const auto one = [](std::uint64_t) { return 1; };
   if (s.is_ok() && !records->empty()) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <utility>
 
@@ -32,9 +33,12 @@ class Storage {
     written_[static_cast<std::size_t>(what)].fetch_add(data.size(), std::memory_order_relaxed);
     return file_->write(offset, data);
   }
+  // One at a time, and after one that failed all fail: the host tells of what it has lost once, to one caller.
   Status sync() {
     syncs_.fetch_add(1, std::memory_order_relaxed);
-    return file_->sync();
+    const std::lock_guard lock(syncing_);
+    if (sync_failure_.is_ok()) sync_failure_ = file_->sync();
+    return sync_failure_;
   }
   Status zero(std::uint64_t offset, std::uint64_t length) {
     zeroed_.fetch_add(length, std::memory_order_relaxed);
@@ -58,6 +62,8 @@ class Storage {
 
  private:
   std::unique_ptr<File> file_;
+  std::mutex syncing_;
+  Status sync_failure_;
   std::array<std::atomic<std::uint64_t>, kStructureNames.size()> read_{};
   std::array<std::atomic<std::uint64_t>, kStructureNames.size()> written_{};
   std::atomic<std::uint64_t> syncs_{0};

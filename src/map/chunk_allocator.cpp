@@ -16,11 +16,13 @@ void ChunkAllocator::reset(std::uint32_t chunks_in_file, const Bits& used) {
   limit_ = chunks_in_file + 1;
   used_.assign(limit_ / 64 + 1, 0);
   unzeroed_.assign(limit_ / 64 + 1, ~std::uint64_t{0});
+  was_used_.assign(limit_ / 64 + 1, 0);
   set(used_, 0, true);
   used_count_ = 0;
   used.for_each([&](std::uint32_t c) {
     if (c == 0 || c >= limit_) return;
     set(used_, c, true);
+    set(was_used_, c, true);
     ++used_count_;
   });
   cursor_ = 1;
@@ -76,9 +78,11 @@ Status ChunkAllocator::grow(std::uint32_t count) {
   limit_ += added;
   used_.resize(limit_ / 64 + 1, 0);
   unzeroed_.resize(limit_ / 64 + 1, 0);
+  was_used_.resize(limit_ / 64 + 1, 0);
   for (std::uint32_t c = old_limit; c < limit_; ++c) {
     set(used_, c, false);
     set(unzeroed_, c, file_.is_block_device() || geometry_.file_offset(c) < *size);
+    set(was_used_, c, false);
   }
   return Status::ok();
 }
@@ -134,6 +138,7 @@ ChunkAllocator::Allocation ChunkAllocator::take(std::uint32_t first, std::uint32
     set(used_, c, true);
     result.reads_zero = result.reads_zero && !bit(unzeroed_, c);
     set(unzeroed_, c, true);  // whatever it holds from now on
+    set(was_used_, c, true);
   }
   used_count_ += count;
   if (count == 1) cursor_ = first + 1;
@@ -146,6 +151,7 @@ void ChunkAllocator::release(std::uint32_t first, std::uint32_t count, bool read
     if (!bit(used_, c)) continue;
     set(used_, c, false);
     set(unzeroed_, c, !reads_zero);
+    if (reads_zero) set(was_used_, c, false);
     --used_count_;
   }
 }
@@ -166,6 +172,7 @@ Status ChunkAllocator::cut_tail() {
   cursor_ = std::min(cursor_, limit_.load());
   used_.resize(limit_ / 64 + 1);
   unzeroed_.resize(limit_ / 64 + 1);
+  was_used_.resize(limit_ / 64 + 1);
   return Status::ok();
 }
 
@@ -191,9 +198,10 @@ ChunkAllocator::Run ChunkAllocator::next_unzeroed_run(std::uint32_t from, std::u
   const auto wanted = [&](std::uint32_t c) { return !bit(used_, c) && bit(unzeroed_, c); };
   std::uint32_t first = std::max<std::uint32_t>(from, 1);
   while (first < limit_ && !wanted(first)) ++first;
+  const bool was_used = first < limit_ && bit(was_used_, first);
   std::uint32_t n = 0;
-  while (first + n < limit_ && n < max_count && wanted(first + n)) ++n;
-  return {first, n};
+  while (first + n < limit_ && n < max_count && wanted(first + n) && bit(was_used_, first + n) == was_used) ++n;
+  return {first, n, was_used};
 }
 
 }  // namespace fvd

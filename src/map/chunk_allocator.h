@@ -52,6 +52,8 @@ class ChunkAllocator {
   struct Run {
     std::uint32_t first = 0;
     std::uint32_t count = 0;
+    // In use since the image was opened: may have storage of the host's that was reserved only, and looks like a hole.
+    bool was_used = false;
   };
   [[nodiscard]] Run next_unzeroed_run(std::uint32_t from, std::uint32_t max_count) const;
   // The chunks of a free run that are still free now read as zeros; takes them out of circulation while `zero` runs.
@@ -91,6 +93,7 @@ class ChunkAllocator {
   mutable std::mutex mutex_;
   std::vector<std::uint64_t> used_;      // bit c: chunk c; bit 0 is set and never handed out
   std::vector<std::uint64_t> unzeroed_;  // of free chunks: may hold anything
+  std::vector<std::uint64_t> was_used_;  // see Run
   std::atomic<std::uint32_t> limit_{1};  // chunks 1..limit_-1 lie in the file; changed under the mutex
   std::uint32_t cursor_ = 1;             // where the next search begins
   std::uint32_t used_count_ = 0;

@@ -110,6 +110,37 @@ TEST(FullDisk, FlushesGoOnHoweverOftenTheJournalFillsUp) {
   }
 }
 
+// A table of so many chunks that the one before it cannot take its place: what was held for it comes back whole.
+TEST(FullDisk, DiscardsGoOnHoweverOftenALongTableIsWritten) {
+  for (const bool snapshot : {false, true}) {
+    SCOPED_TRACE(snapshot);
+    CreateOptions options = small_chunks(8 * 1024 * kMiB, 65536);
+    options.journal_half_size = 8192;
+    const auto disk = make_disk(options);
+    auto image = open_disk(*disk);
+    ASSERT_TRUE(image);
+    constexpr std::uint64_t kGroup = 16 * kSmallChunk;
+    for (std::uint64_t i = 0; i < 150; ++i) write_all(*image, i * kGroup, pattern(512, i));
+    if (snapshot) take(*image, "s");
+    for (std::uint64_t i = 0; i < 8; ++i) write_all(*image, i * kGroup + kSmallChunk, pattern(512, i));
+    ASSERT_OK(image->flush());
+    disk->set_capacity(*disk->open()->allocated());
+    const std::uint64_t before = metric(*image, "fvd_checkpoints_total");
+    for (std::uint64_t i = 0; i < 150; ++i) {
+      SCOPED_TRACE(i);
+      ASSERT_OK(image->discard(i * kGroup, kSmallChunk));
+      ASSERT_OK(image->flush());
+      disk->set_capacity(*disk->open()->allocated());
+    }
+    EXPECT_GE(metric(*image, "fvd_checkpoints_total"), before + 5);
+    if (snapshot) {
+      EXPECT_OK(image->snapshot_delete("s"));
+    }
+    ASSERT_OK(image->close());
+    expect_sound(*disk);
+  }
+}
+
 TEST(FullDisk, EveryDeletionGoesThroughAlsoTheFirstThingAfterOpening) {
   for (const bool reopened : {false, true}) {
     SCOPED_TRACE(reopened);

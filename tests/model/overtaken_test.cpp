@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -21,9 +23,11 @@ class SlowSyncFile final : public MemoryFile {
   }
 };
 
-TEST(Overtaken, FlushesAndSnapshotsGoThrough) {
-  constexpr std::uint64_t kChunks = 512;
-  CreateOptions options = small_chunks(kChunks * kSmallChunk, 512);
+constexpr std::uint64_t kChunks = 512;
+
+// Writers, and one that flushes, while `work` runs on an image that they overtake.
+template <typename Work>
+void beside_writers(CreateOptions options, Work&& work) {
   options.journal_half_size = 8192;  // fewer records than there are chunks
   auto file = std::make_unique<SlowSyncFile>();
   ASSERT_OK(Image::create_on(*file, options));
@@ -46,14 +50,34 @@ TEST(Overtaken, FlushesAndSnapshotsGoThrough) {
   writers.emplace_back([&] {
     while (!stop) EXPECT_OK(image.flush());
   });
-  for (int round = 0; round < 4; ++round) {
-    EXPECT_OK(image.flush());
-    EXPECT_OK(image.snapshot_create("s" + std::to_string(round)));
-    EXPECT_OK(image.flush());
-  }
+  work(image);
   stop = true;
   for (std::thread& writer : writers) writer.join();
   EXPECT_OK(image.close());
+}
+
+TEST(Overtaken, FlushesAndSnapshotsGoThrough) {
+  beside_writers(small_chunks(kChunks * kSmallChunk, 512), [](Image& image) {
+    for (int round = 0; round < 4; ++round) {
+      EXPECT_OK(image.flush());
+      EXPECT_OK(image.snapshot_create("s" + std::to_string(round)));
+      EXPECT_OK(image.flush());
+    }
+  });
+}
+
+TEST(Overtaken, FlatteningGoesThrough) {
+  const TemporaryDirectory directory;
+  CreateOptions options = small_chunks(kChunks * kSmallChunk, 512);
+  options.base_path = directory.file("base.raw");
+  std::ofstream(options.base_path, std::ios::binary).write("base", 4);
+  std::filesystem::resize_file(options.base_path, kChunks * kSmallChunk);
+  beside_writers(options, [](Image& image) {
+    EXPECT_OK(image.snapshot_create("s"));
+    EXPECT_OK(image.flatten());
+    EXPECT_EQ(image.info().base_path, "");
+    EXPECT_EQ(read_snapshot(image, "s").size(), kChunks * kSmallChunk);
+  });
 }
 
 }  // namespace

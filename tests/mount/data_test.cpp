@@ -258,6 +258,28 @@ TEST_F(DataTest, EmptyingLeavesMappingsOfOthersUsable) {
   ::munmap(memory, 4096);
 }
 
+// With the writeback cache the kernel believes its own size: each open that empties the disk makes that 0, and the
+// daemon has to tell it better, also when the next such open comes while it does.
+TEST_F(DataTest, TheSizeComesBackHoweverManyEmptyTheDiskAtOnce) {
+  mount("-o writeback_cache");
+  const Fd fd(::open(current().c_str(), O_RDWR));
+  for (int round = 0; round < 10; ++round) {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 20; ++i) EXPECT_GE(Fd(::open(current().c_str(), O_WRONLY | O_TRUNC)).get(), 0);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    struct stat st {};
+    for (int i = 0; i < 1000 && st.st_size != 16 * kMiB; ++i) {
+      ASSERT_OK(::fstat(fd.get(), &st));
+      if (st.st_size != 16 * kMiB) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    ASSERT_EQ(st.st_size, 16 * kMiB) << "round " << round;
+  }
+}
+
 TEST_F(DataTest, TruncateGrowsAndShrinksOnlyWithLeave) {
   mount();
   take("s1");

@@ -120,5 +120,23 @@ TEST(ImageReclaimer, AZeroedChunkComesFromAGrownFileIfNeedBe) {
   EXPECT_LE(next->first, kChunks);
 }
 
+// What was in use may hold reserved storage that looks like a hole: it is punched whole, and in the end also where each
+// call ends after one step.
+TEST(ImageReclaimer, WhatWasInUseIsPunchedWholeStepByStep) {
+  Rig rig(milliseconds(0));
+  EXPECT_TRUE(rig.reclaimer.give_some([](auto) { return true; }));
+  rig.steps.clear();
+  const auto place = rig.allocator.allocate(8);
+  ASSERT_OK(place);
+  rig.allocator.release(place->first, 8, false);
+  rig.reclaimer.look_again();
+  int calls = 0;
+  while (!rig.reclaimer.give_some([](auto) { return false; }) && calls < 1000) ++calls;
+  EXPECT_LT(calls, 1000);
+  std::uint64_t punched = 0;
+  for (const std::uint64_t step : rig.steps) punched += step;
+  EXPECT_EQ(punched, 8 * kGeometry.chunk_size());
+}
+
 }  // namespace
 }  // namespace fvd::test

@@ -1,0 +1,212 @@
+// Creating an image, and what one will take at most.
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+
+#include "backing/base_image.h"
+#include "base/checked.h"
+#include "format/header.h"
+#include "format/superblock.h"
+#include "format/table.h"
+#include "fvd/image.h"
+#include "io/posix_file.h"
+#include "io/storage.h"
+
+namespace fvd {
+
+using format::Header;
+using format::kPage;
+using format::Superblock;
+
+namespace {
+
+// A half of the journal holds at least this much, and about what the lookup table takes: then a checkpoint, which
+// writes the table, comes once for as many bytes of journal.
+constexpr std::uint64_t kMinJournalHalf = 1 << 20;
+constexpr std::uint64_t kMaxJournalHalf = 16 << 20;
+
+Status fill_random(std::span<std::byte> out) {
+  if (::getrandom(out.data(), out.size(), 0) == static_cast<ssize_t>(out.size())) return Status::ok();
+  return Status::from_errno(errno, "read random bytes from", "the kernel");
+}
+
+Status named(const Status& s, const std::string& path) {
+  return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
+}
+
+// The header of a new image, all but its uuid.
+Header layout_of(const CreateOptions& options, std::uint64_t virtual_size) {
+  Header header;
+  header.chunk_log2 = static_cast<std::uint32_t>(std::countr_zero(options.chunk_size));
+  header.block_log2 = static_cast<std::uint32_t>(std::countr_zero(options.block_size));
+  const std::uint64_t chunks = (virtual_size + options.chunk_size - 1) >> header.chunk_log2;
+  header.journal_offset = 4 * std::uint64_t{kPage};
+  header.journal_half_size =
+      options.journal_half_size != 0
+          ? options.journal_half_size
+          : std::clamp<std::uint64_t>(align_up(chunks * 4, kPage), kMinJournalHalf, kMaxJournalHalf);
+  header.data_offset = align_up(header.journal_offset + 2 * header.journal_half_size,
+                                std::min<std::uint64_t>(options.chunk_size, 1 << 20));
+  return header;
+}
+
+Status write_new_image(Storage& storage, const CreateOptions& options, std::uint64_t virtual_size,
+                       std::uint64_t base_size) {
+  Header header = layout_of(options, virtual_size);
+  if (Status s = fill_random(header.uuid); !s) return s;
+  header.uuid[6] = (header.uuid[6] & std::byte{0x0F}) | std::byte{0x40};  // a random UUID, RFC 4122
+  header.uuid[8] = (header.uuid[8] & std::byte{0x3F}) | std::byte{0x80};
+
+  Superblock superblock;
+  superblock.uuid = header.uuid;
+  superblock.sequence = 1;
+  superblock.self_offset = header.superblock_offset[1];
+  superblock.flags = Superblock::kFlagClean;
+  superblock.virtual_size = virtual_size;
+  superblock.epoch = 1;
+  if (Status s = fill_random(std::as_writable_bytes(std::span(&superblock.journal_salt, 1))); !s) return s;
+  if (!options.base_path.empty()) {
+    superblock.incompat |= format::kIncompatBaseImage;
+    superblock.base_path = options.base_path;
+    superblock.base_format = options.base_format;
+    superblock.base_size = base_size;
+  }
+
+  File& file = storage.file();
+  if (!file.is_block_device()) {
+    if (Status s = file.truncate(0); !s) return s;
+  }
+  if (Status s = file.truncate(header.data_offset); !s) return s;
+  if (Status s = storage.zero(0, header.data_offset); !s) return s;
+  std::array<std::byte, kPage> page;
+  superblock.encode(page);
+  if (Status s = storage.write(Structure::kSuperblock, superblock.self_offset, page); !s) return s;
+  if (Status s = storage.sync(); !s) return s;
+  // The header makes it an image; it goes last.
+  header.encode(page);
+  if (Status s = storage.write(Structure::kHeader, 0, page); !s) return s;
+  return storage.sync();
+}
+
+// Checks the options; what they amount to goes to *virtual_size and *base_size.
+Status check_options(const CreateOptions& options, const std::string& path, std::uint64_t* virtual_size,
+                     std::uint64_t* base_size) {
+  if (!is_power_of_two(options.chunk_size) || options.chunk_size < (1U << format::kMinChunkLog2) ||
+      options.chunk_size > (1U << format::kMaxChunkLog2)) {
+    return {Code::kInvalid, "the chunk size is a power of two from 64K to 64M"};
+  }
+  if (!is_power_of_two(options.block_size) || options.block_size < (1U << format::kMinBlockLog2) ||
+      options.block_size > options.chunk_size || options.chunk_size / options.block_size > format::kMaxBlocksPerChunk) {
+    return {Code::kInvalid,
+            "the block size is a power of two from 512 to the chunk size, and at least a 16,384th of it"};
+  }
+  if (options.journal_half_size % kPage != 0) return {Code::kInvalid, "a journal half is a multiple of 4096 bytes"};
+  *base_size = 0;
+  *virtual_size = options.virtual_size;
+  if (!options.base_path.empty()) {
+    if (options.base_path.size() > format::kMaxBasePath || options.base_format.size() > format::kMaxBaseFormat) {
+      return {Code::kInvalid, "the base image's path is longer than 1,023 bytes, or its format than 15"};
+    }
+    auto base = BaseImage::open(options.base_path, options.base_format, path, 0);
+    if (!base) return base.status();
+    if (options.base_format.empty()) {
+      const auto kind = (*base)->probe();
+      if (!kind) return kind.status();
+      if (!kind->empty()) {
+        return {Code::kUnsupported, "base image " + options.base_path + " is not raw but " + *kind +
+                                        "; convert it to raw first, or give the format raw to take it as it stands"};
+      }
+    }
+    auto size = (*base)->file_size();
+    if (!size) return size.status();
+    if (*virtual_size == 0) *virtual_size = *size;
+    *base_size = *size;
+  }
+  const std::uint64_t limit = std::min(format::kMaxVirtualSize, format::kMaxVirtualChunks * options.chunk_size);
+  if (*virtual_size == 0) return {Code::kInvalid, "the virtual size of an image is at least 512 bytes"};
+  if (*virtual_size > limit) {
+    return {Code::kInvalid, limit < format::kMaxVirtualSize
+                                ? "the virtual size exceeds 268,435,456 chunks; choose a larger chunk size"
+                                : "the virtual size exceeds 64 TiB"};
+  }
+  *virtual_size = align_up(*virtual_size, kSectorSize);
+  *base_size = std::min(*base_size, *virtual_size);
+  return Status::ok();
+}
+
+// Lends a File to a Storage without giving it away.
+class BorrowedFile final : public File {
+ public:
+  explicit BorrowedFile(File& file) : file_(file) {}
+  Status read(std::uint64_t offset, std::span<std::byte> out) override { return file_.read(offset, out); }
+  Status write(std::uint64_t offset, std::span<const std::byte> data) override { return file_.write(offset, data); }
+  Status sync() override { return file_.sync(); }
+  Status zero(std::uint64_t offset, std::uint64_t length) override { return file_.zero(offset, length); }
+  Status reserve(std::uint64_t offset, std::uint64_t length) override { return file_.reserve(offset, length); }
+  Status truncate(std::uint64_t size) override { return file_.truncate(size); }
+  [[nodiscard]] Result<std::uint64_t> size() const override { return file_.size(); }
+  [[nodiscard]] Result<std::uint64_t> allocated() const override { return file_.allocated(); }
+  Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override {
+    return file_.seek_data(offset, end);
+  }
+  Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) override {
+    return file_.seek_hole(offset, end);
+  }
+  [[nodiscard]] bool is_block_device() const override { return file_.is_block_device(); }
+  [[nodiscard]] const std::string& path() const override { return file_.path(); }
+
+ private:
+  File& file_;
+};
+
+}  // namespace
+
+Result<ImageMeasure> Image::measure(const CreateOptions& options, std::uint64_t data_chunks) {
+  std::uint64_t virtual_size = 0;
+  std::uint64_t base_size = 0;
+  if (Status s = check_options(options, "", &virtual_size, &base_size); !s) return s;
+  const format::Geometry geometry = layout_of(options, virtual_size).geometry();
+  const std::uint64_t chunks = geometry.virtual_chunks(virtual_size);
+  format::TableHeader table;
+  table.stored_groups = static_cast<std::uint32_t>(div_ceil(chunks, format::kEntriesPerGroup));
+  // A checkpoint writes the new table before the old one is free, and space for two more is held meanwhile.
+  const std::uint64_t table_chunks = 4 * std::uint64_t{geometry.object_chunks(table.length())};
+  const auto bytes = [&](std::uint64_t data) {
+    return geometry.data_offset + ((data + table_chunks) << geometry.chunk_log2);
+  };
+  return ImageMeasure{bytes(std::min(data_chunks, chunks)), bytes(chunks)};
+}
+
+Status Image::create_on(File& file, const CreateOptions& options) {
+  std::uint64_t virtual_size = 0;
+  std::uint64_t base_size = 0;
+  if (Status s = check_options(options, file.path(), &virtual_size, &base_size); !s) return s;
+  Storage storage(std::make_unique<BorrowedFile>(file));
+  return write_new_image(storage, options, virtual_size, base_size);
+}
+
+Status Image::create(const std::string& path, const CreateOptions& options) {
+  std::uint64_t virtual_size = 0;
+  std::uint64_t base_size = 0;
+  if (Status s = check_options(options, path, &virtual_size, &base_size); !s) return named(s, path);
+  PosixFileOptions how;
+  how.lock = LockMode::kExclusive;
+  how.create = !options.overwrite;
+  how.create_or_reuse = options.overwrite;
+  auto file = PosixFile::open(path, how);
+  if (!file) {
+    if (file.code() != Code::kExists) return file.status();
+    return {Code::kExists, path + " exists already; choose another name, or overwrite it with --force", EEXIST};
+  }
+  Storage storage(std::move(*file));
+  Status s = write_new_image(storage, options, virtual_size, base_size);
+  if (s.is_ok() && !storage.file().is_block_device()) s = sync_directory_of(path);
+  if (!s && !storage.file().is_block_device()) (void)::remove(path.c_str());
+  return s.is_ok() ? s : named(s, path);
+}
+
+}  // namespace fvd

@@ -1,0 +1,116 @@
+#include "image/transaction.h"
+
+#include <algorithm>
+#include <mutex>
+#include <new>
+
+#include "base/endian.h"
+#include "snapshot/objects.h"
+
+namespace fvd {
+
+using format::ObjectRef;
+using format::SnapshotRecord;
+
+ImageImpl::Transaction::~Transaction() {
+  try {
+    abandon();
+  } catch (const std::bad_alloc&) {
+    (void)image_.out_of_memory();  // the chunks count as in use until the next open
+  }
+}
+
+Result<ObjectRef> ImageImpl::Transaction::write(Structure what, std::span<const std::byte> object, std::uint32_t crc) {
+  auto written = write_object(image_.storage_, what, image_.geometry_, image_.allocator_, object, crc);
+  if (!written && written.code() == Code::kNoSpace && room_ == Room::kFreeOrHeld) {
+    auto run = image_.held_.lend(what, object.size());
+    if (!run) return written;
+    if (Status s = image_.storage_.write(what, image_.geometry_.file_offset(run->first), object); !s) {
+      (void)image_.held_.take_back(what, *run);
+      return s;
+    }
+    written = ObjectRef{run->first, crc, object.size()};
+  }
+  if (written) written_.emplace_back(what, *written);
+  return written;
+}
+
+Result<ObjectRef> ImageImpl::Transaction::write_table(const TableCapture& capture) {
+  if (capture.empty()) return ObjectRef{};
+  return write(Structure::kTable, capture.object(), capture.crc());
+}
+
+Status ImageImpl::Transaction::write_refcounts(Refcounts& counts) {
+  next_.refcounts = {};
+  std::uint32_t crc = 0;
+  const std::span<const std::byte> object = counts.finish(&crc);
+  if (object.empty()) return Status::ok();
+  auto written = write(Structure::kRefcounts, object, crc);
+  if (written) next_.refcounts = *written;
+  return written.status();
+}
+
+Status ImageImpl::Transaction::write_directory(Records records) {
+  next_.directory = {};
+  next_.snapshot_count = static_cast<std::uint32_t>(records.size());
+  records_ = std::move(records);
+  if (records_->empty()) return Status::ok();
+  const std::vector<std::byte> object = format::encode_directory(*records_);
+  auto written = write(Structure::kDirectory, object, load_le<std::uint32_t>(object.data() + 16));
+  if (written) next_.directory = *written;
+  return written.status();
+}
+
+Status ImageImpl::Transaction::add_snapshot(SnapshotRecord* record, const TableCapture& capture, const Bits& reached) {
+  record->id = next_.next_snapshot_id++;
+  auto table = write_table(capture);
+  if (!table) return table.status();
+  record->table = *table;
+  auto counts = Refcounts::load(image_.storage_, image_.geometry_, next_.refcounts, image_.allocator_.chunks_in_file());
+  if (!counts) return counts.status();
+  bool counted = true;
+  reached.for_each([&](std::uint32_t chunk) { counted = counts->increment(chunk) && counted; });
+  if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
+  if (Status s = write_refcounts(*counts); !s) return s;
+  Records records = *image_.directory_.records();
+  records.push_back(*record);
+  return write_directory(std::move(records));
+}
+
+void ImageImpl::Transaction::abandon() {
+  for (const auto& [what, ref] : std::exchange(written_, {})) image_.free_object(what, ref);
+}
+
+Status ImageImpl::Transaction::commit(Leads leads) {
+  const format::Superblock& old = image_.superblock_;
+  for (const auto& [what, ref] : {std::pair(Structure::kTable, old.table),
+                                  {Structure::kDirectory, old.directory},
+                                  {Structure::kRefcounts, old.refcounts}}) {
+    replaced_.emplace_back(what, ref);
+  }
+  if (Status s = switch_superblock(leads); !s) return s;
+  if (records_) image_.directory_.replace(std::move(*records_));
+  written_.clear();
+  free_replaced();
+  return Status::ok();
+}
+
+Status ImageImpl::Transaction::switch_superblock(Leads leads) {
+  if (Status s = image_.storage_.sync(); !s) {
+    image_.set_failed(s);
+    return s;
+  }
+  if (epoch_ == Epoch::kSame) return image_.write_superblock(std::move(next_));
+  std::unique_lock leadership(image_.commits_, std::defer_lock);
+  if (leads == Leads::kNotYet) leadership.lock();
+  return image_.switch_epoch(std::move(next_));
+}
+
+void ImageImpl::Transaction::free_replaced() {
+  for (auto one = replaced_.begin(); one != replaced_.end(); ++one) {
+    const bool again = std::find(replaced_.begin(), one, *one) != one;  // the base table, as that of a snapshot
+    if (!again && !image_.object_in_use(one->second)) image_.free_object(one->first, one->second);
+  }
+}
+
+}  // namespace fvd
