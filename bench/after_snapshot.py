@@ -11,11 +11,13 @@ class Measured:
     bytes each, are among them), by its own metrics, and by the host's disk, where others write too."""
 
     def __init__(self, target, cell, seconds):
-        calls, device, image = target.written(), rig.device_written(target.directory), self.image_bytes(target)
+        target.settle()
+        calls, device, image = target.written(), target.device_written(), self.image_bytes(target)
         sample = cells.measure(target, cell, seconds, end_fsync=1)
         self.rate = sample.rate
-        self.calls = (target.written() - calls) / sample.bytes
-        self.device = None if device is None else (rig.device_written(target.directory) - device) / sample.bytes
+        target.settle()
+        self.calls = None if calls is None else (target.written() - calls) / sample.bytes
+        self.device = None if device is None else (target.device_written() - device) / sample.bytes
         self.image = None if image is None else (self.image_bytes(target) - image) / sample.bytes
 
     @staticmethod

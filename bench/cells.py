@@ -50,8 +50,7 @@ def writes():
 def prepare(target, state, writing):
     """Brings the page caches into the state that a cell starts from."""
     if state == COLD:
-        rig.drop_from_cache(target.image)
-        rig.drop_from_cache(target.disk)
+        target.cool()
         target.warm = False
     if state == HOT and not target.warm:
         rig.run("dd", f"if={target.disk}", "of=/dev/null", "bs=1M")

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from rig import build_of, milliseconds, program, run, wait_until
+from rig import build_of, device_written, drop_from_cache, milliseconds, program, run, wait_until
 
 
 class Target:
@@ -79,6 +79,25 @@ class Target:
     def allocated(self):
         return os.stat(self.image).st_blocks * 512
 
+    def device_written(self):
+        return device_written(self.directory)
+
+    def cool(self):
+        """Nothing of the disk is cached any more."""
+        drop_from_cache(self.image)
+        drop_from_cache(self.disk)
+
+    def settle(self):
+        """All that was written lies on the storage, so that nothing of it is written during what is measured next."""
+        descriptor = os.open(self.disk, os.O_WRONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        run("sync", "-f", self.directory)
+
+    def reach(self, name):
+        """Goes to any snapshot without the loss of another; the time it took, in milliseconds."""
+        return self.goto(name)
+
 
 class Fvd(Target):
     name = "fvdfs"
@@ -111,6 +130,9 @@ class Fvd(Target):
 
     def create(self, name):
         os.mkdir(self.snapshots / name)
+
+    def create_command(self, name):
+        return ["mkdir", str(self.snapshots / name)]
 
     def delete(self, name):
         os.rmdir(self.snapshots / name)

@@ -10,6 +10,7 @@ import svg
 from rig import ROOT, cell_text
 
 BEGIN, END = "<!-- measured: begin (bench/report.py) -->", "<!-- measured: end -->"
+ZFS_BEGIN, ZFS_END = "<!-- beside ZFS: begin (bench/report.py) -->", "<!-- beside ZFS: end -->"
 
 
 def table(rows, columns=None):
@@ -117,6 +118,26 @@ def micro(page, tables):
     page.add("## The library alone", "On an image in memory; nanoseconds a call.", table(tables["micro.micro"]))
 
 
+def zfs(machine, tables):
+    """What zfs.py measured, in a guest of its own and so a part of its own."""
+    machine = machine | tables["zfs.setup"][0]
+    parts = ["Measured in one run, in turns, by `bench/guest/run.sh` in a virtual machine. Read the ratios.",
+             table([{"machine": key, "": str(value)} for key, value in machine.items()])]
+    if "zfs.cells" in tables:
+        rows = tables["zfs.cells"]
+        parts += ["Requests a second, median of the rounds; writes until all of it is on the device. Cold: nothing cached; hot: "
+                  "page cache or ARC.", table(rows, [column for column in rows[0] if "/" not in column]),
+                  "Ratios, each the median of those of the rounds; the best ZFS is the best of the four in a round.",
+                  table(rows, ["work", *(column for column in rows[0] if "/" in column)]), table(tables["zfs.summary"])]
+    if "zfs.after" in tables:
+        parts += ["Before and right after a snapshot of a full disk, with the bytes that reached the device for each byte asked.",
+                  table(tables["zfs.after"])]
+    if "zfs.operations" in tables:
+        parts += ["Snapshot operations, in milliseconds. \"To the oldest\" keeps the newer snapshots: ZFS can only clone there.",
+                  table(tables["zfs.operations"])]
+    return "\n\n".join(parts)
+
+
 def load(folder):
     """{"program.key": rows} of all results in the folder, and the machine."""
     tables, machine = {}, {}
@@ -131,13 +152,13 @@ def load(folder):
     return tables, machine
 
 
-def write_page(path, measured):
-    block = f"{BEGIN}\n\n{measured}\n\n{END}\n"
-    old = path.read_text(encoding="utf-8") if path.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in old:
-        old += f"\n{BEGIN}\n{END}\n"
-    head, rest = old.split(BEGIN, 1)
-    path.write_text(head + block + rest.split(END, 1)[1].lstrip("\n"), encoding="utf-8")
+def write_page(path, measured, begin=BEGIN, end=END):
+    block = f"{begin}\n\n{measured}\n\n{end}"
+    old = path.read_text(encoding="utf-8") if path.exists() else f"# Performance\n\n{begin}\n{end}\n"
+    if begin not in old:
+        old += f"\n{begin}\n{end}\n"
+    head, rest = old.split(begin, 1)
+    path.write_text(head + block + rest.split(end, 1)[1], encoding="utf-8")
 
 
 def main():
@@ -146,6 +167,9 @@ def main():
     parser.add_argument("--docs", type=pathlib.Path, default=ROOT / "docs", help="where the page goes (default: docs)")
     options = parser.parse_args()
     tables, machine = load(options.results)
+    if "zfs.setup" in tables:
+        write_page(options.docs / "performance.md", zfs(machine, tables), ZFS_BEGIN, ZFS_END)
+        return
     page = Page(options.docs)
     page.add("Measured in one run by `bench/run.py` ([bench/README.md](../bench/README.md)). Read the ratios: absolute figures "
              "belong to this machine.", table([{"machine": key, "": str(value)} for key, value in machine.items()]),

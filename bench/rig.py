@@ -181,7 +181,7 @@ def machine(directory):
         "file system": first_line("findmnt", "-no", "FSTYPE", "-T", directory),
         "fvdfs": first_line(program("FVDFS_BINARY", "fvdfs"), "--version"), "fio": first_line("fio", "--version"),
         "qemu": first_line("qemu-img", "--version"), "date": time.strftime("%F %H:%M UTC", time.gmtime()),
-        "commit": first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "commit": os.environ.get("FVD_COMMIT") or first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
     }
 
 
