@@ -15,10 +15,9 @@ import rig
 import zpool
 
 CELLS = [
-    "seq read 1M q1, direct, cold", "seq read 1M q16, direct, cold", "rand read 4k q1, direct, cold",
-    "rand read 4k q16, direct, cold", "seq read 1M q16, direct, hot", "rand read 4k q1, direct, hot",
-    "rand read 4k q16, direct, hot", "rand read 4k q16, buffered, hot", "seq write 1M q1, direct", "seq write 1M q16, direct",
-    "rand write 4k q1, direct", "rand write 4k q16, direct", "rand write 4k, fsync each", "rand write 4k, fdatasync each 32",
+    "seq read 1M q16, direct, cold", "rand read 4k q16, direct, cold", "rand read 4k q1, direct, hot",
+    "rand read 4k q16, direct, hot", "rand read 4k q16, buffered, hot", "seq write 1M q16, direct", "rand write 4k q1, direct",
+    "rand write 4k q16, direct", "rand write 4k, fsync each", "rand write 4k, fdatasync each 32",
 ]
 AFTER = [cell for cell in CELLS if cell.startswith("rand write")]
 OURS = "fvdfs"

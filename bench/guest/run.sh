@@ -14,6 +14,7 @@ usage: bench/guest/run.sh [OPTION]... [-- ARGUMENT-OF-zfs.py...]
   --docs DIR       where performance.md is          (default: docs)
   --accel NAME     kvm or tcg                       (default: kvm where it can be used)
   --minutes N      after which it is given up       (default: 40)
+  --size GIB       of the data disk                 (default: 18)
   --job FILE       runs a script of yours in the guest instead, and writes no page
 END
 }
@@ -29,6 +30,7 @@ while (($#)); do
     --docs) docs=$2 ;;
     --accel) accel=$2 ;;
     --minutes) minutes=$2 ;;
+    --size) size=$2 ;;
     --job) job=$2 ;;
     --) shift; break ;;
     --help) usage; exit 0 ;;
