@@ -49,6 +49,7 @@ def throughput(targets, options):
                 target.settle()
                 writes = {"end_fsync": 1} if "write" in cell else {}
                 samples.setdefault((cell, target.name), []).append(cells.measure(target, cell, options.seconds, **writes))
+                target.cold = False
         print(f"throughput: round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     qcow2 = [name for name in names if name.startswith("qcow2")]
     zfs = [target.name for target in targets if isinstance(target, zpool.Zfs)]
@@ -109,7 +110,8 @@ def one_of_each(target, have, found):
     note("delete", rig.milliseconds(lambda: target.delete("probe")))
     rig.poke(target, 4)
     note("command", command_ms(target, "probe"))
-    target.delete("probe")
+    if hasattr(target, "create_command"):
+        target.delete("probe")
 
 
 def operations(options):
@@ -166,12 +168,14 @@ def main():
                             counts=("0,100,1000", "numbers of snapshots there"),
                             limit=(40, "seconds that a disk may take to make them"), only=("", "cells whose name contains this"),
                             disk=("", "what the disk below is, for the report"),
-                            parts=("throughput,after,operations", "what to measure"))
+                            parts=("operations,throughput,after", "what to measure"))
     if not options.device:
         sys.exit("--device is missing: a partition that may be erased")
     zpool.Zfs.pool = zpool.Pool(options.device)
     rig.atexit.register(zpool.Zfs.pool.destroy)  # before the disks are made, so after they are gone
     tables = []
+    if "operations" in options.parts:
+        tables.append(("operations", "Snapshot operations", operations(options)))
     if {"throughput", "after"} & set(options.parts.split(",")):
         targets = arrange(options)
         if "throughput" in options.parts:
@@ -182,8 +186,6 @@ def main():
                            first_writes(targets, options)))
         for target in targets:
             target.destroy()
-    if "operations" in options.parts:
-        tables.append(("operations", "Snapshot operations", operations(options)))
     tables.append(("setup", "Set-up", [more_about(options)]))
     rig.report(options, *tables)
 

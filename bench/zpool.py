@@ -67,7 +67,7 @@ class Pool:
             time.sleep(0.2)  # udev looks at volumes that have changed
         run("zpool", "import", "-d", self.device, self.name)
         for disk in self.disks:
-            disk.warm = False
+            disk.warm, disk.cold = False, True
             wait_until(disk.disk.exists, str(disk.disk), step=0.01)
 
 
@@ -78,6 +78,7 @@ class Zfs(disks.Target):
 
     def __init__(self, directory, size, name=None):
         super().__init__(directory, size, name)
+        self.cold = False  # nothing has been read or written since the pool's cache was emptied
         self.dataset = f"{self.pool.name}/{self.name.replace(' ', '-')}"
 
     def made(self):
@@ -100,7 +101,8 @@ class Zfs(disks.Target):
         return device_written(self.pool.device)
 
     def cool(self):
-        self.pool.cool()
+        if not self.cold:
+            self.pool.cool()
 
     def settle(self):
         super().settle()
