@@ -16,7 +16,7 @@ modprobe zfs
 echo "the guest is ready: $(uname -r), ZFS $(modinfo -F version zfs)"
 # Half of the memory, which is also its default; the others have the page cache for theirs.
 kibibytes=$(awk '/MemTotal/ { print $2 }' /proc/meminfo)
-echo $((kibibytes / 2 * 1024)) >/sys/module/zfs/parameters/zfs_arc_max
+echo $((kibibytes * 1024 / 2)) >/sys/module/zfs/parameters/zfs_arc_max
 if python3 "$(dirname "$0")/../zfs.py" --dir /data --device "${disk}2" --json /tmp/zfs.json "$@"; then
   cat /tmp/zfs.json >/dev/virtio-ports/results
 else
