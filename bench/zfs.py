@@ -50,6 +50,7 @@ def throughput(targets, options):
                 writes = {"end_fsync": 1} if "write" in cell else {}
                 samples.setdefault((cell, target.name), []).append(cells.measure(target, cell, options.seconds, **writes))
                 target.cold = False
+            print(f"{cell}: {[round(samples[cell, name][-1].rate) for name in names]}", file=sys.stderr, flush=True)
         print(f"throughput: round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     qcow2 = [name for name in names if name.startswith("qcow2")]
     zfs = [target.name for target in targets if isinstance(target, zpool.Zfs)]
@@ -141,7 +142,7 @@ def operations(options):
             if have[target.name] < count:  # too slow to make as many: no more of it
                 targets.remove(target)
                 target.destroy()
-        print(f"operations: {count} snapshots", file=sys.stderr, flush=True)
+        rig.show(f"{count} snapshots", rows)  # at once, lest it be lost with what follows
     for target in targets:
         if isinstance(target, zpool.Zfs) and have[target.name]:
             rig.poke(target, 5)
