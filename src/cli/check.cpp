@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/progress.h"
 #include "io/posix_file.h"
 
 namespace fvd::cli {
@@ -42,7 +43,10 @@ void print_summary(std::ostream& out, const std::string& path, const CheckReport
 
 int check(const Invocation& invocation, File& file) {
   const std::string& path = invocation.operands[0];
-  const auto report = check_image(file);
+  const auto report = [&] {
+    Progress::Part part(invocation.progress);
+    return check_image(file, [&part](std::uint64_t done, std::uint64_t total) { part.set(done, total); });
+  }();
   if (!report) return fail(invocation.streams, path, report.status());
   if (invocation.flag("json")) {
     invocation.streams.out << report_as_json(path, *report);
@@ -55,7 +59,13 @@ int check(const Invocation& invocation, File& file) {
 
 int repair(const Invocation& invocation, File& file) {
   const std::string& path = invocation.operands[0];
-  const auto report = repair_image(file, {.older_superblock = invocation.flag("older-superblock")});
+  const auto report = [&] {
+    Progress::Part part(invocation.progress);
+    RepairOptions how;
+    how.older_superblock = invocation.flag("older-superblock");
+    how.progress = [&part](std::uint64_t done, std::uint64_t total) { part.set(done, total); };
+    return repair_image(file, how);
+  }();
   if (!report) return fail(invocation.streams, path, report.status());
   std::ostream& out = invocation.streams.out;
   if (invocation.flag("json")) {

@@ -14,6 +14,7 @@
 
 #include "cli/command.h"
 #include "cli/complete.h"
+#include "cli/progress.h"
 #include "cli/suggest.h"
 #include "fvd/version.h"
 
@@ -154,7 +155,8 @@ int run_command(const Command& command, const Arguments& arguments, const Stream
   if (operands.size() > command.max_operands) {
     return usage_error(streams, command, "unexpected argument \"" + operands[command.max_operands] + "\"");
   }
-  return command.run({command, values, operands, streams});
+  Progress progress(streams, std::string(command.name));
+  return command.run({command, values, operands, streams, progress});
 }
 
 bool is_help(const std::string& word) { return word == "--help" || word == "-h"; }

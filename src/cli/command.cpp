@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
 #include <limits>
+#include <optional>
 #include <ostream>
 
+#include "cli/progress.h"
 #include "cli/size.h"
 #include "cli/source.h"
 #include "image/tree_text.h"
@@ -49,21 +51,30 @@ void declare_force_share(po::options_description& options) {
 }
 
 Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation) {
+  const Progress::Part part(invocation.progress, "opening the image");
   OpenOptions how;
   how.read_only = true;
   how.force_share = invocation.flag("force-share");
   return Image::open(invocation.operands[0], how);
 }
 
-int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change) {
+int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change, OwnProgress own) {
   const std::string& path = invocation.operands[0];
+  std::optional<Progress::Part> part(std::in_place, invocation.progress, "opening the image");
   OpenOptions how;
   how.completion_idle = std::chrono::milliseconds(0);  // a command is over before it could begin
   auto image = Image::open(path, how);
+  part.reset();
   if (!image) return fail(invocation.streams, path, image.status());
-  if (const Status s = change(**image); !s) return fail(invocation.streams, path, s);
-  if (const Status s = (*image)->close(); !s) return fail(invocation.streams, path, s);
-  return kSuccess;
+  if (own == OwnProgress::kNo) part.emplace(invocation.progress);
+  Status s = change(**image);
+  part.reset();
+  if (s.is_ok()) {
+    part.emplace(invocation.progress, "closing the image");
+    s = (*image)->close();
+    part.reset();
+  }
+  return s.is_ok() ? kSuccess : fail(invocation.streams, path, s);
 }
 
 Status read_unit(const Invocation& invocation, const char* name, std::uint32_t* to) {

@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/size.h"
 
 namespace fvd::cli {
@@ -41,7 +42,11 @@ int run(const Invocation& invocation) {
       return usage_error(invocation.streams, invocation.command, s.message());
     }
   }
-  if (const Status s = Image::create(path, how); !s) return fail(invocation.streams, path, s);
+  const Status created = [&] {
+    const Progress::Part part(invocation.progress);
+    return Image::create(path, how);
+  }();
+  if (!created) return fail(invocation.streams, path, created);
   // What was made, not what was asked for: sizes are rounded, and may come from the base.
   OpenOptions reading;
   reading.read_only = true;
