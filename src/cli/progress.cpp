@@ -85,8 +85,8 @@ void Progress::watch() {
 
 void Progress::print_line() {
   const std::lock_guard lock(drawing_);
-  streams_.err << (drawn_ ? "\r\033[K" : "") + ("fvd " + what_ + ": " + text() + "\n") << std::flush;
-  drawn_ = false;
+  streams_.err << (drawn_.empty() ? "" : "\r\033[K") + ("fvd " + what_ + ": " + text() + "\n") << std::flush;
+  drawn_.clear();
 }
 
 // Work of known length has a bar from its beginning, however short it is.
@@ -119,8 +119,10 @@ void Progress::draw() {
   } else {
     line += ": ";
   }
-  streams_.err << line + text() + "\033[K" << std::flush;
-  drawn_ = true;
+  line += text() + "\033[K";
+  if (line == drawn_) return;
+  streams_.err << line << std::flush;
+  drawn_ = std::move(line);
 }
 
 Progress::Part::Part(Progress& progress, std::string doing, std::uint64_t total) : progress_(progress) {
@@ -139,8 +141,8 @@ Progress::Part::Part(Progress& progress, std::string doing, std::uint64_t total)
 Progress::Part::~Part() {
   const std::lock_guard lock(progress_.drawing_);
   progress_.in_part_ = false;
-  if (progress_.drawn_) progress_.streams_.err << "\r\033[K" << std::flush;
-  progress_.drawn_ = false;
+  if (!progress_.drawn_.empty()) progress_.streams_.err << "\r\033[K" << std::flush;
+  progress_.drawn_.clear();
 }
 
 void Progress::Part::advance(std::uint64_t bytes) { progress_.done_.fetch_add(bytes, std::memory_order_relaxed); }

@@ -69,7 +69,7 @@ class Progress {
   bool in_part_ = false;          // under drawing_, as all below
   std::string doing_;             //
   Clock::time_point part_began_;  //
-  bool drawn_ = false;            //
+  std::string drawn_;             // the bar as it is on the terminal, "" = none
   struct sigaction old_ {};
   std::thread watcher_;
 };

@@ -91,8 +91,8 @@ TEST(CliProgress, TheLineReplacesTheBarThatIsThere) {
   Rig rig(true);
   cli::Progress progress(rig.streams, "convert");
   const cli::Progress::Part part(progress, {}, 4 << 20);
-  EXPECT_EQ(rig.said.text().find("\rconvert [" + std::string(40, ' ') + "] 0% (0 bytes of 4 MiB)"), 0U);
-  EXPECT_NE(ask(rig).find("\r\033[Kfvd convert: 0% (0 bytes of 4 MiB)\n"), std::string::npos);
+  EXPECT_EQ(rig.said.text().find("\rconvert [" + std::string(40, ' ') + "] 0% (0 B of 4 MiB)"), 0U);
+  EXPECT_NE(ask(rig).find("\r\033[Kfvd convert: 0% (0 B of 4 MiB)\n"), std::string::npos);
 }
 
 TEST(CliProgress, WorkOfUnknownLengthHasALineOnATerminalOnceItIsLong) {
