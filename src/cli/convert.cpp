@@ -45,14 +45,17 @@ int run(const Invocation& invocation) {
     return usage_error(streams, invocation.command, "the format of DST is raw or fvd, not \"" + format + "\"");
   }
   to.image = format == "fvd";
-  for (const auto& [name, unit] : {std::pair{"chunk-size", &to.chunk_size}, std::pair{"block-size", &to.block_size}}) {
-    if (!to.image && !invocation.text(name).empty()) {
+  for (const char* name : {"chunk-size", "block-size"}) {
+    if (!to.image && invocation.options.count(name) != 0) {
       return usage_error(streams, invocation.command, std::string("--") + name + " goes with -O fvd");
     }
-    if (const Status s = read_unit(invocation, name, unit); !s) {
-      return usage_error(streams, invocation.command, s.message());
-    }
   }
+  CreateOptions layout;
+  if (const Status s = read_layout(invocation, &layout); !s) {
+    return usage_error(streams, invocation.command, s.message());
+  }
+  to.chunk_size = layout.chunk_size;
+  to.block_size = layout.block_size;
   SourceOptions from;
   if (const Status s = read_source_options(invocation, &from); !s) {
     return usage_error(streams, invocation.command, s.message());

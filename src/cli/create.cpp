@@ -30,6 +30,7 @@ int run(const Invocation& invocation) {
   if (invocation.operands.size() > 1) {
     const auto size = parse_size(invocation.operands[1]);
     if (!size) return usage_error(invocation.streams, invocation.command, size.status().message());
+    if (*size == 0) return usage_error(invocation.streams, invocation.command, "a disk has at least 512 bytes");
     how.virtual_size = *size;
   } else if (how.base_path.empty()) {
     return usage_error(invocation.streams, invocation.command, "SIZE is missing (only with a base can it be left out)");
@@ -37,10 +38,8 @@ int run(const Invocation& invocation) {
   if (how.base_path.empty() && !how.base_format.empty()) {
     return usage_error(invocation.streams, invocation.command, "--format is the format of a base, and there is none");
   }
-  for (const auto& [name, to] : {std::pair{"chunk-size", &how.chunk_size}, std::pair{"block-size", &how.block_size}}) {
-    if (const Status s = read_unit(invocation, name, to); !s) {
-      return usage_error(invocation.streams, invocation.command, s.message());
-    }
+  if (const Status s = read_layout(invocation, &how); !s) {
+    return usage_error(invocation.streams, invocation.command, s.message());
   }
   const Status created = [&] {
     const Progress::Part part(invocation.progress);

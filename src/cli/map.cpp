@@ -88,7 +88,7 @@ int map(const Invocation& invocation) {
 
 int diff(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
-  auto image = open_to_read(invocation);
+  auto image = open_to_read(invocation, Base::kMayBeMissing);
   if (!image) return fail(invocation.streams, path, image.status());
   std::array<DiffState, 2> states;
   std::array<SnapshotId, 2> ids{};

@@ -52,15 +52,15 @@ int run(const Invocation& invocation) {
   const std::string format = invocation.text("output-format");
   if (!format.empty() && format != "raw" && format != "fvd") return usage("-O is raw or fvd, not \"" + format + "\"");
   CreateOptions how;
-  if (const Status s = read_unit(invocation, "chunk-size", &how.chunk_size); !s) return usage(s.message());
-  how.block_size = std::min(how.block_size, how.chunk_size);
-  how.block_size = std::max(how.block_size, how.chunk_size >> 14U);  // it has no part in the result
+  if (const Status s = read_layout(invocation, &how); !s) return usage(s.message());
   std::string name = "--size";
   std::unique_ptr<Source> source;
   if (by_size) {
     const auto size = parse_size(invocation.text("size"));
     if (!size) return usage(size.status().message());
     how.virtual_size = *size;
+    if (*size == 0) return usage("a disk has at least 512 bytes");
+    if (const Status s = check_layout(how); format != "raw" && !s) return usage(s.message());
   } else {
     name = invocation.operands[0];
     SourceOptions from;

@@ -78,8 +78,11 @@ Status may_shrink(const Invocation& invocation, Image& image, std::uint64_t size
 
 int run(const Invocation& invocation) {
   const std::string& text = invocation.operands[1];
-  if (const auto valid = parse_size(text.starts_with('+') || text.starts_with('-') ? text.substr(1) : text); !valid) {
-    return usage_error(invocation.streams, invocation.command, valid.status().message());
+  const bool relative = text.starts_with('+') || text.starts_with('-');
+  const auto amount = parse_size(relative ? text.substr(1) : text);
+  if (!amount) return usage_error(invocation.streams, invocation.command, amount.status().message());
+  if (!relative && *amount == 0) {
+    return usage_error(invocation.streams, invocation.command, "a disk has at least 512 bytes");
   }
   if (invocation.flag("force") && !invocation.flag("shrink")) {
     return usage_error(invocation.streams, invocation.command, "--force goes with --shrink");

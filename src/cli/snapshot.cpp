@@ -48,7 +48,7 @@ int list(const Invocation& invocation) {
   if (invocation.flag("json") && invocation.flag("tree")) {
     return usage_error(invocation.streams, invocation.command, "--json and --tree exclude each other");
   }
-  auto opened = open_to_read(invocation);
+  auto opened = open_to_read(invocation, Base::kMayBeMissing);
   if (!opened) return fail(invocation.streams, invocation.operands[0], opened.status());
   Image& image = **opened;
   const std::vector<SnapshotInfo> snapshots = image.snapshots();

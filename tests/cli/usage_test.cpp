@@ -84,6 +84,24 @@ TEST(CliUsage, MistypedCommandsGetASuggestion) {
   EXPECT_EQ(far.err.find("did you mean"), std::string::npos) << far.err;
 }
 
+TEST(CliUsage, MistypedOptionsGetASuggestion) {
+  expect_failure(cli::kUsage, "did you mean --json?", {"info", "--jsno", "x"});
+  expect_failure(cli::kUsage, "did you mean --chunk-size?", {"create", "--chunksize=1M", "x", "1G"});
+  expect_failure(cli::kUsage, "did you mean \"--help\"?", {"--hlep"});
+  expect_failure(cli::kUsage, "unknown option", {"--frobnicate"});
+  EXPECT_EQ(fvd({"info", "--frobnicate", "x"}).err.find("did you mean"), std::string::npos);
+  EXPECT_EQ(fvd({"info", "-x", "x"}).err.find("did you mean"), std::string::npos);
+}
+
+TEST(CliUsage, HelpIsACommandToo) {
+  EXPECT_EQ(fvd_ok({"help"}), fvd_ok({"--help"}));
+  EXPECT_EQ(fvd_ok({"help", "--help"}), fvd_ok({"--help"}));
+  EXPECT_EQ(fvd_ok({"help", "create"}), fvd_ok({"create", "--help"}));
+  EXPECT_EQ(fvd_ok({"help", "snapshot"}), fvd_ok({"snapshot", "--help"}));
+  EXPECT_EQ(fvd_ok({"help", "snapshot", "goto"}), fvd_ok({"snapshot", "goto", "--help"}));
+  expect_failure(cli::kUsage, "did you mean \"create\"?", {"help", "craete"});
+}
+
 TEST(CliUsage, SuggestionsAreNeverFarFetched) {
   EXPECT_EQ(cli::suggest("chekc", {"create", "check"}), "check");
   EXPECT_EQ(cli::suggest("", {"create", "check"}), "");
