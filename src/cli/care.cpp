@@ -38,7 +38,7 @@ int compact(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
   auto image = Image::open(path, reading);
   if (!image) return fail(invocation.streams, path, image.status());
-  invocation.streams.out << "compacted " << path << ": " << exact_size((*image)->info().host_allocated)
+  invocation.streams.out << "compacted " << one_line(path) << ": " << exact_size((*image)->info().host_allocated)
                          << " on the host, before " << exact_size(before) << '\n';
   return kSuccess;
 }
@@ -55,9 +55,9 @@ int flatten(const Invocation& invocation) {
   if (status != kSuccess) return status;
   std::ostream& out = invocation.streams.out;
   if (base.empty()) {
-    out << invocation.operands[0] << " has no base image: nothing to do\n";
+    out << one_line(invocation.operands[0]) << " has no base image: nothing to do\n";
   } else {
-    out << "flattened " << invocation.operands[0] << ": it does not need " << base << " any more\n";
+    out << "flattened " << one_line(invocation.operands[0]) << ": it does not need " << one_line(base) << " any more\n";
   }
   return kSuccess;
 }

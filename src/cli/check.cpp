@@ -30,7 +30,7 @@ void print_findings(std::ostream& out, const CheckReport& report) {
 }
 
 void print_summary(std::ostream& out, const std::string& path, const CheckReport& report) {
-  out << path << ": ";
+  out << one_line(path) << ": ";
   if (report.corruptions != 0) {
     out << "corrupt: " << report.corruptions << " corruptions, " << report.leaks << " leaks\n";
   } else if (report.leaks != 0) {

@@ -52,8 +52,8 @@ int run(const Invocation& invocation) {
   auto image = Image::open(path, reading);
   if (!image) return fail(invocation.streams, path, image.status());
   const ImageInfo made = (*image)->info();
-  invocation.streams.out << "created " << path << ": " << exact_size(made.virtual_size);
-  if (!made.base_path.empty()) invocation.streams.out << " on base image " << made.base_path;
+  invocation.streams.out << "created " << one_line(path) << ": " << exact_size(made.virtual_size);
+  if (!made.base_path.empty()) invocation.streams.out << " on base image " << one_line(made.base_path);
   invocation.streams.out << '\n';
   return kSuccess;
 }

@@ -79,8 +79,8 @@ int map(const Invocation& invocation) {
     rows.push_back({std::to_string(e.offset), std::to_string(e.length), e.data ? "data" : "zeros",
                     placed ? std::to_string(e.file_offset) : "-",
                     !placed                            ? "-"
-                    : e.place == Extent::Place::kImage ? path
-                                                       : (*image)->info().base_path});
+                    : e.place == Extent::Place::kImage ? one_line(path)
+                                                       : one_line((*image)->info().base_path)});
   }
   print_table(invocation.streams.out, rows);
   return kSuccess;

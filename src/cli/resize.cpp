@@ -100,7 +100,7 @@ int run(const Invocation& invocation) {
   };
   const int status = with_image(invocation, resize, OwnProgress::kYes);
   if (status == kSuccess) {
-    invocation.streams.out << "resized " << invocation.operands[0] << ": " << exact_size(made) << '\n';
+    invocation.streams.out << "resized " << one_line(invocation.operands[0]) << ": " << exact_size(made) << '\n';
   }
   return status;
 }

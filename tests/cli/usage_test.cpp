@@ -130,6 +130,13 @@ TEST(CliUsage, MessagesStayOnOneLineWhateverTheArguments) {
   expect_failure(cli::kUsage, "unexpected argument \"a?b\"", {"info", "x", "a\nb"});
   expect_failure(cli::kUsage, "unknown command \"a?b\"", {"a\nb"});
   expect_failure(cli::kFailure, "no?such", {"info", "/no\nsuch"});
+  TemporaryDirectory directory;
+  const std::string image = directory.file("a\nb");
+  EXPECT_NE(fvd_ok({"create", image, "1M"}).find("a?b: 1 MiB"), std::string::npos);
+  for (const char* command : {"info", "check", "compact", "flatten"}) {
+    EXPECT_NE(fvd_ok({command, image}).find("a?b"), std::string::npos) << command;
+  }
+  EXPECT_NE(fvd_ok({"resize", image, "2M"}).find("a?b: 2 MiB"), std::string::npos);
 }
 
 // A stream that takes nothing, as a full disk or a closed pipe.
