@@ -6,10 +6,10 @@
 # on it and may write to it. What current-state held before is back in the end. The last line names the first bad one.
 set -euo pipefail
 (($# >= 4)) || { echo "usage: bisect.sh MOUNTPOINT GOOD BAD COMMAND..." >&2 && exit 2; }
-mountpoint=$(cd "$1" && pwd) good=$2 bad=$3
+mountpoint=$1 snapshots=$1/snapshots good=$2 bad=$3
 shift 3
-snapshots=$mountpoint/snapshots saved=before-bisect-$$
-export DISK=$mountpoint/current-state
+# shellcheck source=examples/saved-state.sh
+. "$(dirname "$0")/saved-state.sh"
 
 path=("$bad") # from BAD up to GOOD
 while [[ "${path[-1]}" != "$good" ]]; do
@@ -18,17 +18,7 @@ while [[ "${path[-1]}" != "$good" ]]; do
   path+=("${parent##*/}")
 done
 
-go_to() { # A program that has just ended may still be letting go of the disk.
-  local tries
-  for ((tries = 0; tries < 100; tries++)); do
-    mv "$snapshots/$1" "$snapshots/current-state" 2>/dev/null && return 0
-    sleep 0.1
-  done
-  mv "$snapshots/$1" "$snapshots/current-state"
-}
-mkdir "$snapshots/$saved"
-trap 'go_to "$saved" && rmdir "$snapshots/$saved"' EXIT
-trap 'exit 143' TERM INT HUP
+save_state "$mountpoint" before-bisect
 first=0 last=$((${#path[@]} - 1)) # path[first] is bad, path[last] is good
 while ((last - first > 1)); do
   middle=$(((first + last) / 2))

@@ -6,22 +6,13 @@
 #   throw-away.sh /srv/vm/class golden sh -c 'qemu-system-x86_64 -drive file=$DISK,format=raw,cache=none ...'
 set -euo pipefail
 (($# >= 3)) || { echo "usage: throw-away.sh MOUNTPOINT SNAPSHOT COMMAND..." >&2 && exit 2; }
-snapshots=$(cd "$1" && pwd)/snapshots name=$2 saved=before-throw-away-$$
+mountpoint=$1 name=$2
 shift 2
-export DISK=${snapshots%/*}/current-state
-[[ -d "$snapshots/$name" ]] || { echo "throw-away: no snapshot $name in $snapshots" >&2 && exit 1; }
+[[ -d "$mountpoint/snapshots/$name" ]] ||
+  { echo "throw-away: no snapshot $name in $mountpoint/snapshots" >&2 && exit 1; }
+# shellcheck source=examples/saved-state.sh
+. "$(dirname "$0")/saved-state.sh"
 
-go_to() { # A program that has just ended may still be letting go of the disk.
-  local tries
-  for ((tries = 0; tries < 100; tries++)); do
-    mv "$snapshots/$1" "$snapshots/current-state" 2>/dev/null && return 0
-    sleep 0.1
-  done
-  mv "$snapshots/$1" "$snapshots/current-state"
-}
-
-mkdir "$snapshots/$saved"
-trap 'go_to "$saved" && rmdir "$snapshots/$saved"' EXIT
-trap 'exit 143' TERM INT HUP
+save_state "$mountpoint" before-throw-away
 go_to "$name"
 "$@"

@@ -46,7 +46,6 @@ bool Attributes::get(std::uint64_t inode, struct stat* st) const {
   st->st_gid = owner_.gid;
   st->st_nlink = 1;
   st->st_blksize = kBlockSize;
-  const mode_t readable = owner_.disk_mode & 0444U;
   const Node node = node_of(inode);
   switch (node.kind) {
     case NodeKind::kNone:
@@ -105,7 +104,7 @@ bool Attributes::get(std::uint64_t inode, struct stat* st) const {
       const auto info = image_.find_snapshot(node.snapshot);
       if (!info || (node.kind == NodeKind::kSnapshotLink && info->parent == 0)) return false;
       fill_snapshot(*info, node.kind, st);
-      if (node.kind == NodeKind::kDisk) st->st_mode = S_IFREG | readable;
+      if (node.kind == NodeKind::kDisk) st->st_mode = S_IFREG | (owner_.disk_mode & owner_.snapshot_mask);
       break;
     }
   }

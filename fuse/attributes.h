@@ -22,7 +22,10 @@ namespace fvdfs {
 struct Owner {
   uid_t uid = 0;
   gid_t gid = 0;
-  mode_t disk_mode = 0600;  // of current-state; disk.raw has the same without write bits
+  mode_t disk_mode = 0600;  // of current-state
+  // What a disk.raw has of it. Where the kernel checks permissions all, as a file on a read-only file system has: who
+  // may write current-state then gets as far as to the answer that a snapshot cannot be written, EROFS.
+  mode_t snapshot_mask = 0444;
   mode_t directory_mode = 0755;
 };
 

@@ -139,14 +139,24 @@ int Filesystem::fail(const fvd::Status& status, const char* what) const {
   const int error = errno_of(status.code());
   // What a caller did wrong is the caller's to report; the log is for what went wrong here.
   if (error == EIO || (error == ENOSPC && status.system_error() != 0)) {
-    spdlog::warn("{}: {}", what, status.message());
+    FailureLog& log = error == EIO ? storage_failed_ : no_space_;
+    const auto line = log.failed(std::string(what) + ": " + status.message(), FailureLog::Clock::now());
+    if (line) spdlog::warn("{}", *line);
   } else {
     spdlog::debug("{}: {}", what, status.message());
   }
   return error;
 }
 
+void Filesystem::note_that_it_worked() {
+  for (FailureLog* log : {&no_space_, &storage_failed_}) {
+    if (!log->is_open()) continue;
+    if (const auto line = log->worked(FailureLog::Clock::now())) spdlog::warn("{}", *line);
+  }
+}
+
 void Filesystem::reply_status(fuse_req_t req, const fvd::Status& status, const char* what) {
+  if (status) note_that_it_worked();
   fuse_reply_err(req, status ? 0 : fail(status, what));
 }
 

@@ -20,6 +20,7 @@
 #include <string>
 
 #include "fuse/attributes.h"
+#include "fuse/failure_log.h"
 #include "fuse/handles.h"
 #include "fuse/lane.h"
 #include "fuse/lowlevel.h"
@@ -102,6 +103,7 @@ class Filesystem {
   void reply_refusal(fuse_req_t req);  // EPERM, or EROFS when nothing can change anyway
   void reply_status(fuse_req_t req, const fvd::Status& status, const char* what);
   int fail(const fvd::Status& status, const char* what) const;  // its errno, after a line in the log where it helps
+  void note_that_it_worked();                                   // a request to change something
   [[nodiscard]] std::optional<std::uint64_t> child_of(std::uint64_t parent, const char* name) const;
   [[nodiscard]] std::string link_target(Node node) const;
   [[nodiscard]] std::vector<DirectoryHandle::Entry> list(std::uint64_t inode) const;
@@ -134,6 +136,8 @@ class Filesystem {
   Lane seeks_;
   std::atomic<std::uint32_t> holders_{0};  // open descriptors of current-state
   std::atomic<int> looks_{0};              // at the size that the kernel believes in, still to come in notices_
+  mutable FailureLog no_space_;            // what failed for want of space on the host
+  mutable FailureLog storage_failed_;      // what failed by the host's storage
   std::function<void()> ready_;
 };
 

@@ -243,6 +243,7 @@ void Filesystem::write(fuse_req_t req, fuse_ino_t inode, const char* data, size_
     fuse_reply_err(req, fail(count.status(), "write"));
     return;
   }
+  note_that_it_worked();
   fuse_reply_write(req, *count);
 }
 

@@ -47,6 +47,8 @@ class Descriptor {
   int fd_;
 };
 
+bool kernel_checks_permissions(const Options& options) { return options.allow_other || options.default_permissions; }
+
 FilesystemOptions filesystem_options(const Options& options, int image_fd) {
   FilesystemOptions fs;
   fs.allow_shrink = options.shrink;
@@ -68,6 +70,7 @@ FilesystemOptions filesystem_options(const Options& options, int image_fd) {
     fs.owner.disk_mode = 0666U & ~*options.umask;
     fs.owner.directory_mode = 0777U & ~*options.umask;
   }
+  if (kernel_checks_permissions(options)) fs.owner.snapshot_mask = 0666;
   return fs;
 }
 
@@ -94,7 +97,7 @@ Arguments session_arguments(const Options& options) {
   add(",max_read=", std::to_string(options.max_read));
   list += options.read_only ? ",ro" : ",rw";
   if (options.allow_other) list += ",allow_other";
-  if (options.allow_other || options.default_permissions) list += ",default_permissions";
+  if (kernel_checks_permissions(options)) list += ",default_permissions";
   for (const std::string& option : options.mount_options) list += "," + option;
   fuse_opt_add_arg(arguments.get(), "fvdfs");
   if (options.debug) fuse_opt_add_arg(arguments.get(), "-d");

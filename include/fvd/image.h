@@ -54,6 +54,9 @@ struct CreateOptions {
 struct OpenOptions {
   bool read_only = false;
   bool force_share = false;  // read-only only: open although another process writes the image
+  // Read-only only: open although the base image cannot be opened. What would be read from it fails with the reason,
+  // which is ImageInfo::base_error; all else works.
+  bool without_base = false;
   // Mappings not yet durable are committed this often without flush(); 0 = only by flush() and close().
   std::chrono::milliseconds commit_interval{500};
   // Partial chunks of the current-state are completed in the background after this long without requests; 0 = never.
@@ -98,6 +101,7 @@ struct ImageInfo {
   std::string base_path;              // "" = no base image
   std::string base_format;
   std::uint64_t base_size = 0;
+  std::string base_error;  // why the base image could not be opened; "" while it is there
 };
 
 // What a new image takes on the host, in bytes; see Image::measure().

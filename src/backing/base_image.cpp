@@ -25,7 +25,17 @@ Result<std::unique_ptr<BaseImage>> BaseImage::open(const std::string& path, cons
   return std::unique_ptr<BaseImage>(new BaseImage(std::move(*file), size));
 }
 
+std::unique_ptr<BaseImage> BaseImage::missing(std::uint64_t size, Status why) {
+  return std::unique_ptr<BaseImage>(new BaseImage(nullptr, size, std::move(why)));
+}
+
+Result<std::uint64_t> BaseImage::file_size() const {
+  if (!why_missing_) return why_missing_;
+  return file_->size();
+}
+
 Result<std::string> BaseImage::probe() {
+  if (!why_missing_) return why_missing_;
   // Magic bytes at offset 0, as each format's specification gives them.
   struct Kind {
     std::string_view magic;
@@ -50,6 +60,7 @@ Result<std::string> BaseImage::probe() {
 Status BaseImage::read(std::uint64_t offset, std::span<std::byte> out) {
   const std::uint64_t n = offset < size_ ? std::min<std::uint64_t>(out.size(), size_ - offset) : 0;
   if (n > 0) {
+    if (!why_missing_) return why_missing_;
     if (Status s = file_->read(offset, out.first(n)); !s) return s;
   }
   std::memset(out.data() + n, 0, out.size() - n);
@@ -58,6 +69,7 @@ Status BaseImage::read(std::uint64_t offset, std::span<std::byte> out) {
 
 Result<std::uint64_t> BaseImage::seek_data(std::uint64_t offset, std::uint64_t end) {
   if (offset >= size_) return end;
+  if (!why_missing_) return why_missing_;
   const std::uint64_t stop = std::min(end, size_);
   auto found = file_->seek_data(offset, stop);
   if (found && *found == stop) return end;
@@ -66,6 +78,7 @@ Result<std::uint64_t> BaseImage::seek_data(std::uint64_t offset, std::uint64_t e
 
 Result<std::uint64_t> BaseImage::seek_hole(std::uint64_t offset, std::uint64_t end) {
   if (offset >= size_) return offset;
+  if (!why_missing_) return why_missing_;
   return file_->seek_hole(offset, std::min(end, size_));
 }
 

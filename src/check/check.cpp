@@ -15,10 +15,12 @@ std::string plural(std::uint64_t n, const std::string& what) {
 
 }  // namespace
 
-Result<CheckReport> check_image(File& file) { return Checker(file).run(); }
+Result<CheckReport> check_image(File& file, const CheckProgress& progress) {
+  return Checker(file, false, progress).run();
+}
 
 Result<RepairReport> repair_image(File& file, const RepairOptions& options) {
-  std::optional<Checker> checker(std::in_place, file);
+  std::optional<Checker> checker(std::in_place, file, false, options.progress);
   auto before = checker->run();
   if (!before) return before.status();
   RepairReport report;
@@ -29,7 +31,7 @@ Result<RepairReport> repair_image(File& file, const RepairOptions& options) {
   const std::uint64_t beyond = checker->findings_for(Mend::kNothing);
   const std::uint64_t older = checker->findings_for(Mend::kOlderSuperblock);
   if (beyond != 0 && options.older_superblock) {
-    checker.emplace(file, true);
+    checker.emplace(file, true, options.progress);
     auto as_older = checker->run();
     if (!as_older) return as_older.status();
     if (checker->findings_for(Mend::kNothing) != 0) {
@@ -53,7 +55,7 @@ Result<RepairReport> repair_image(File& file, const RepairOptions& options) {
     return report;
   }
   if (Status s = checker->mend(&report.done); !s) return s;
-  Checker again(file);
+  Checker again(file, false, options.progress);
   auto after = again.run();
   if (!after) return after.status();
   report.after = std::move(*after);

@@ -6,6 +6,7 @@
 #define FVD_CHECK_CHECK_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,9 +36,14 @@ struct CheckReport {
   [[nodiscard]] int exit_status() const { return corruptions != 0 ? 2 : leaks != 0 ? 3 : 0; }
 };
 
+// Called in the caller's thread with how many bytes of metadata were read, and how many there are; may be empty. A
+// repair goes through the image once more.
+using CheckProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
 struct RepairOptions {
   // Gives up what came after the older superblock where the newer one is gone or what it refers to is damaged.
   bool older_superblock = false;
+  CheckProgress progress{};
 };
 
 struct RepairReport {
@@ -49,7 +55,7 @@ struct RepairReport {
 
 // Checks the image in `file`. An error Status means "could not check" (host I/O error, not an FVD image at all);
 // damage is reported in the report, never as a Status. Single-threaded; memory: about 8 bytes a physical chunk.
-Result<CheckReport> check_image(File& file);
+Result<CheckReport> check_image(File& file, const CheckProgress& progress = {});
 
 // Checks the image and mends what can be derived anew from what is sound: reference counts, numbers that the tables
 // give, and a superblock slot. It mends all findings or none. Whatever interrupts it leaves the image as good as

@@ -96,9 +96,17 @@ std::optional<std::vector<std::byte>> Checker::read_object(const ObjectRef& ref,
 
 bool Checker::read(std::uint64_t offset, std::span<std::byte> out) {
   Status s = file_.read(offset, out);
-  if (s.is_ok()) return true;
-  io_error_ = std::move(s);
-  return false;
+  if (!s) {
+    io_error_ = std::move(s);
+    return false;
+  }
+  bytes_read_ += out.size();
+  if (progress_ && bytes_to_read_ != 0) progress_(bytes_read_, std::max(bytes_read_, bytes_to_read_));
+  return true;
+}
+
+void Checker::expect_to_read(const ObjectRef& ref) {
+  if (!ref.is_none() && geometry_.check_ref(ref, limit_, "")) bytes_to_read_ += ref.length;
 }
 
 std::uint64_t Checker::longest_credible(std::uint64_t longest_of_kind) const {

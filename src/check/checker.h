@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "check/check.h"
@@ -38,7 +39,8 @@ class Checker {
   };
 
   // With `older` the valid superblock with the lower sequence is taken for the truth.
-  explicit Checker(File& file, bool older = false) : file_(file), older_(older) {}
+  explicit Checker(File& file, bool older = false, CheckProgress progress = {})
+      : file_(file), older_(older), progress_(std::move(progress)) {}
   Result<CheckReport> run();
 
   // After run(): how many findings each mend would take care of.
@@ -85,6 +87,7 @@ class Checker {
   std::optional<std::vector<std::byte>> read_object(const format::ObjectRef& ref, const char* structure,
                                                     const std::string& what, std::uint64_t longest,
                                                     Mend mend = Mend::kNothing);
+  void expect_to_read(const format::ObjectRef& ref);
   bool read(std::uint64_t offset, std::span<std::byte> out);  // false, and io_error_ says why
   [[nodiscard]] std::uint64_t longest_credible(std::uint64_t longest_of_kind) const;
 
@@ -114,6 +117,9 @@ class Checker {
 
   File& file_;
   const bool older_;
+  const CheckProgress progress_;
+  std::uint64_t bytes_read_ = 0;
+  std::uint64_t bytes_to_read_ = 0;  // what the structures that are known by now add up to
   CheckReport report_;
   std::array<std::uint64_t, 5> mends_{};  // findings, by Mend
   std::string first_beyond_repair_;

@@ -82,6 +82,10 @@ void Checker::use_origin(std::uint32_t chunk, std::uint32_t snapshot, const std:
 void Checker::check_tables() {
   // All structures first: whatever a state names must not be one of them.
   bool base_is_a_snapshots = false;
+  bytes_to_read_ = bytes_read_;
+  for (const SnapshotRecord& r : records_) expect_to_read(r.table);
+  expect_to_read(superblock_.table);
+  expect_to_read(superblock_.refcounts);
   for (const SnapshotRecord& r : records_) {
     claim(r.table, "table", "the table of snapshot " + r.name);
     base_is_a_snapshots = base_is_a_snapshots || r.table == superblock_.table;

@@ -11,23 +11,26 @@ namespace {
 void declare_nothing(po::options_description&) {}
 
 // Runs image.*work() with a bar.
-Status with_progress(const Invocation& invocation, Image& image, const char* what,
-                     Status (Image::*work)(const Image::WorkProgress&)) {
-  Progress progress(invocation.streams, what);
+Status with_progress(const Invocation& invocation, Image& image, Status (Image::*work)(const Image::WorkProgress&)) {
+  const Interruptible signals;
+  Progress::Part part(invocation.progress);
   const Status s = (image.*work)([&](std::uint64_t done, std::uint64_t total) {
-    progress.set(done, total);
-    return Progress::interrupted().is_ok();
+    part.set(done, total);
+    return interrupted().is_ok();
   });
-  const Status interrupted = Progress::interrupted();
-  return s.code() == Code::kBusy && !interrupted ? interrupted : s;
+  const Status end = interrupted();
+  return s.code() == Code::kBusy && !end ? end : s;
 }
 
 int compact(const Invocation& invocation) {
   std::uint64_t before = 0;
-  int status = with_image(invocation, [&](Image& image) {
-    before = image.info().host_allocated;
-    return with_progress(invocation, image, "compact", &Image::compact);
-  });
+  int status = with_image(
+      invocation,
+      [&](Image& image) {
+        before = image.info().host_allocated;
+        return with_progress(invocation, image, &Image::compact);
+      },
+      OwnProgress::kYes);
   if (status != kSuccess) return status;
   // Closing gives back still more.
   OpenOptions reading;
@@ -35,23 +38,26 @@ int compact(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
   auto image = Image::open(path, reading);
   if (!image) return fail(invocation.streams, path, image.status());
-  invocation.streams.out << "compacted " << path << ": " << exact_size((*image)->info().host_allocated)
+  invocation.streams.out << "compacted " << one_line(path) << ": " << exact_size((*image)->info().host_allocated)
                          << " on the host, before " << exact_size(before) << '\n';
   return kSuccess;
 }
 
 int flatten(const Invocation& invocation) {
   std::string base;
-  const int status = with_image(invocation, [&](Image& image) {
-    base = image.info().base_path;
-    return base.empty() ? Status::ok() : with_progress(invocation, image, "flatten", &Image::flatten);
-  });
+  const int status = with_image(
+      invocation,
+      [&](Image& image) {
+        base = image.info().base_path;
+        return base.empty() ? Status::ok() : with_progress(invocation, image, &Image::flatten);
+      },
+      OwnProgress::kYes);
   if (status != kSuccess) return status;
   std::ostream& out = invocation.streams.out;
   if (base.empty()) {
-    out << invocation.operands[0] << " has no base image: nothing to do\n";
+    out << one_line(invocation.operands[0]) << " has no base image: nothing to do\n";
   } else {
-    out << "flattened " << invocation.operands[0] << ": it does not need " << base << " any more\n";
+    out << "flattened " << one_line(invocation.operands[0]) << ": it does not need " << one_line(base) << " any more\n";
   }
   return kSuccess;
 }

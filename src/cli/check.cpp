@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/progress.h"
 #include "io/posix_file.h"
 
 namespace fvd::cli {
@@ -16,6 +17,8 @@ void declare(po::options_description& options) {
   options.add_options()("older-superblock", po::bool_switch(),
                         "with --repair: give up what came after the older superblock where the newer one is lost");
   options.add_options()("json", po::bool_switch(), "print JSON");
+  options.add_options()("force-share,U", po::bool_switch(),
+                        "check the image although another process writes it; may report what is merely half written");
 }
 
 void print_findings(std::ostream& out, const CheckReport& report) {
@@ -27,7 +30,7 @@ void print_findings(std::ostream& out, const CheckReport& report) {
 }
 
 void print_summary(std::ostream& out, const std::string& path, const CheckReport& report) {
-  out << path << ": ";
+  out << one_line(path) << ": ";
   if (report.corruptions != 0) {
     out << "corrupt: " << report.corruptions << " corruptions, " << report.leaks << " leaks\n";
   } else if (report.leaks != 0) {
@@ -40,9 +43,12 @@ void print_summary(std::ostream& out, const std::string& path, const CheckReport
       << " journal records replayed in memory\n";
 }
 
-int check(const Invocation& invocation, File& file) {
+int check(const Invocation& invocation, File& file, bool in_use) {
   const std::string& path = invocation.operands[0];
-  const auto report = check_image(file);
+  const auto report = [&] {
+    Progress::Part part(invocation.progress);
+    return check_image(file, [&part](std::uint64_t done, std::uint64_t total) { part.set(done, total); });
+  }();
   if (!report) return fail(invocation.streams, path, report.status());
   if (invocation.flag("json")) {
     invocation.streams.out << report_as_json(path, *report);
@@ -50,12 +56,23 @@ int check(const Invocation& invocation, File& file) {
     print_findings(invocation.streams.out, *report);
     print_summary(invocation.streams.out, path, *report);
   }
+  if (in_use && report->exit_status() != 0) {
+    invocation.streams.err << "fvd: image " << one_line(path)
+                           << " was written while it was checked, so it may well be sound; check it again when nobody "
+                              "uses it\n";
+  }
   return report->exit_status();
 }
 
 int repair(const Invocation& invocation, File& file) {
   const std::string& path = invocation.operands[0];
-  const auto report = repair_image(file, {.older_superblock = invocation.flag("older-superblock")});
+  const auto report = [&] {
+    Progress::Part part(invocation.progress);
+    RepairOptions how;
+    how.older_superblock = invocation.flag("older-superblock");
+    how.progress = [&part](std::uint64_t done, std::uint64_t total) { part.set(done, total); };
+    return repair_image(file, how);
+  }();
   if (!report) return fail(invocation.streams, path, report.status());
   std::ostream& out = invocation.streams.out;
   if (invocation.flag("json")) {
@@ -79,26 +96,27 @@ int run(const Invocation& invocation) {
   if (invocation.flag("older-superblock") && !repairs) {
     return usage_error(invocation.streams, invocation.command, "--older-superblock goes with --repair");
   }
+  if (invocation.flag("force-share") && repairs) {
+    return usage_error(invocation.streams, invocation.command, "--repair and --force-share exclude each other");
+  }
   PosixFileOptions how;
   how.read_only = !repairs;
   how.lock = repairs ? LockMode::kExclusive : LockMode::kShared;
   auto file = PosixFile::open(path, how);
-  if (!file) {
-    // A checker that shared the image with its writer would report what is merely half written.
-    if (file.code() != Code::kLocked) return fail(invocation.streams, path, file.status());
-    return fail(invocation.streams, path,
-                {Code::kLocked, "image " + path +
-                                    " is in use by another process and cannot be checked while it is "
-                                    "(is it mounted, or attached to a virtual machine?); unmount or stop that first"});
+  const bool in_use = file.code() == Code::kLocked;
+  if (in_use && invocation.flag("force-share")) {
+    how.lock = LockMode::kNone;
+    file = PosixFile::open(path, how);
   }
-  return repairs ? repair(invocation, **file) : check(invocation, **file);
+  if (!file) return fail(invocation.streams, path, file.status());
+  return repairs ? repair(invocation, **file) : check(invocation, **file, in_use);
 }
 
 }  // namespace
 
 const Command kCheck{
     .name = "check",
-    .synopsis = "[--repair [--older-superblock]] [--json] IMAGE",
+    .synopsis = "[--repair [--older-superblock]] [--json] [-U] IMAGE",
     .summary = "verify every structure and count; exit 0 consistent, 1 unchecked, 2 corrupt, 3 leaks only",
     .example = "fvd check disk.fvd",
     .min_operands = 1,

@@ -14,6 +14,7 @@
 
 #include "cli/command.h"
 #include "cli/complete.h"
+#include "cli/progress.h"
 #include "cli/suggest.h"
 #include "fvd/version.h"
 
@@ -21,6 +22,7 @@ namespace fvd::cli {
 namespace {
 
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
+constexpr std::string_view kHelpWord = "help";   // "fvd help COMMAND" is "fvd COMMAND --help"
 
 const std::array<const Command*, 22> kCommands{&kCreate,
                                                &kInfo,
@@ -102,7 +104,7 @@ void print_main_help(std::ostream& out) {
     }
   }
   out << "\noptions:\n"
-         "  -h, --help                print this help; fvd COMMAND --help prints that of a command\n"
+         "  -h, --help                print this help; fvd help COMMAND prints that of a command\n"
          "  -V, --version             print the version\n"
          "\nexample:\n  fvd create disk.fvd 20G && fvd snapshot create disk.fvd s1 && fvd tree disk.fvd\n";
 }
@@ -110,9 +112,9 @@ void print_main_help(std::ostream& out) {
 int unknown_command(const Streams& streams, const std::string& group, const std::string& word,
                     const std::vector<std::string_view>& known) {
   const std::string near = suggest(word, known);
-  streams.err << "fvd: unknown command \"" << group << one_line(word) << '"'
-              << (near.empty() ? "" : "; did you mean \"" + group + near + "\"?") << " See: fvd " << group
-              << "--help\n";
+  streams.err << (word.starts_with('-') ? "fvd: unknown option \"" : "fvd: unknown command \"") << group
+              << one_line(word) << '"' << (near.empty() ? "; see" : "; did you mean \"" + group + near + "\"? See")
+              << ": fvd " << group << "--help\n";
   return kUsage;
 }
 
@@ -129,6 +131,16 @@ std::vector<po::option> negative_size(std::vector<std::string>& arguments) {
   return {operand};
 }
 
+// "; did you mean --json?"
+std::string suggested_option(const po::options_description& options, const std::string& typed) {
+  std::vector<std::string_view> known;
+  for (const auto& option : options.options()) {
+    if (!option->description().empty()) known.push_back(option->long_name());
+  }
+  const std::string near = typed.starts_with("--") ? suggest(typed.substr(2, typed.find('=') - 2), known) : "";
+  return near.empty() ? "" : "; did you mean --" + near + "?";
+}
+
 int run_command(const Command& command, const Arguments& arguments, const Streams& streams) {
   // Abbreviated option names would change their meaning as options are added.
   constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -143,6 +155,8 @@ int run_command(const Command& command, const Arguments& arguments, const Stream
     }
     po::store(parsed, values);
     po::notify(values);
+  } catch (const po::unknown_option& error) {
+    return usage_error(streams, command, error.what() + suggested_option(options, error.get_option_name()));
   } catch (const po::error& error) {
     return usage_error(streams, command, error.what());
   }
@@ -150,11 +164,15 @@ int run_command(const Command& command, const Arguments& arguments, const Stream
     print_help(streams.out, command);
     return kSuccess;
   }
-  if (operands.size() < command.min_operands) return usage_error(streams, command, "too few arguments");
+  if (operands.size() < command.min_operands) {
+    return usage_error(streams, command, "too few arguments: give " + std::string(command.synopsis));
+  }
   if (operands.size() > command.max_operands) {
     return usage_error(streams, command, "unexpected argument \"" + operands[command.max_operands] + "\"");
   }
-  return command.run({command, values, operands, streams});
+  Progress progress(streams, std::string(command.name));
+  if (!operands.empty() && operands[0].empty()) return usage_error(streams, command, "the first argument is empty");
+  return command.run({command, values, operands, streams, progress});
 }
 
 bool is_help(const std::string& word) { return word == "--help" || word == "-h"; }
@@ -191,13 +209,19 @@ int dispatch(const Arguments& arguments, const Streams& streams) {
     streams.out << "fvd " << FVD_VERSION_STRING << '\n';
     return kSuccess;
   }
-  const Arguments rest(arguments.begin() + 1, arguments.end());
+  Arguments rest(arguments.begin() + 1, arguments.end());
+  if (word == kHelpWord) {
+    rest.erase(std::remove_if(rest.begin(), rest.end(), is_help), rest.end());
+    rest.emplace_back("--help");
+    return dispatch(rest, streams);
+  }
   if (word == "--complete") {  // for the shells' completion only, so no help tells of it
     complete(kCommands, rest, streams.out);
     return kSuccess;
   }
   if (word == kGroup) return run_group(rest, streams);
-  std::vector<std::string_view> known{kGroup};
+  std::vector<std::string_view> known{kGroup, kHelpWord};
+  if (word.starts_with('-')) known = {"--help", "--version"};
   for (const Command* command : kCommands) {
     if (in_group(*command)) continue;
     known.push_back(command->name);

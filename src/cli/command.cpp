@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
+#include <cerrno>
 #include <limits>
+#include <optional>
 #include <ostream>
 
+#include "cli/progress.h"
 #include "cli/size.h"
 #include "cli/source.h"
 #include "image/tree_text.h"
@@ -14,16 +17,38 @@ namespace {
 
 // What to do about it, where the library cannot know the tool's words for that.
 std::string advice(const std::string& image, const Status& status) {
+  switch (status.system_error()) {
+    case 0:
+      break;
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+      return "; check the path";
+    case EACCES:
+    case EPERM:
+      return "; check its permissions and those of the directories above it";
+    case EROFS:
+      return "; it lies on a file system that is mounted read-only";
+    case EIO:
+      return "; see the kernel's log for the storage's errors";
+    default:
+      break;
+  }
   switch (status.code()) {
     case Code::kNotFound:
-      return status.system_error() == 0 ? "; see: fvd snapshot list " + image : "; check the path";
+      return "; see: fvd snapshot list " + image;
+    case Code::kExists:
+      return status.system_error() == 0 ? "; choose another name" : "";
     case Code::kBusy:
       return status.message().ends_with("take the hold off first") ? " with: fvd snapshot release " + image + " NAME"
                                                                    : "";
     case Code::kNoSpace:
       return "; free some space there and try again";
-    case Code::kIo:
-      return "; see the kernel's log for the storage's errors";
+    case Code::kInvalid:
+      return status.message().find("not an FVD image") != std::string::npos
+                 ? "; of a raw disk one is made with: fvd convert -O fvd"
+                 : "";
     default:
       return {};
   }
@@ -48,32 +73,54 @@ void declare_force_share(po::options_description& options) {
                         "read the image although another process writes it; what is read may be out of date");
 }
 
-Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation) {
+Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation, Base base) {
+  const Progress::Part part(invocation.progress, "opening the image");
   OpenOptions how;
   how.read_only = true;
   how.force_share = invocation.flag("force-share");
+  how.without_base = base == Base::kMayBeMissing;
   return Image::open(invocation.operands[0], how);
 }
 
-int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change) {
+int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change, OwnProgress own) {
   const std::string& path = invocation.operands[0];
+  std::optional<Progress::Part> part(std::in_place, invocation.progress, "opening the image");
   OpenOptions how;
   how.completion_idle = std::chrono::milliseconds(0);  // a command is over before it could begin
   auto image = Image::open(path, how);
+  part.reset();
   if (!image) return fail(invocation.streams, path, image.status());
-  if (const Status s = change(**image); !s) return fail(invocation.streams, path, s);
-  if (const Status s = (*image)->close(); !s) return fail(invocation.streams, path, s);
-  return kSuccess;
+  if (own == OwnProgress::kNo) part.emplace(invocation.progress);
+  Status s = change(**image);
+  part.reset();
+  if (s.is_ok()) {
+    part.emplace(invocation.progress, "closing the image");
+    s = (*image)->close();
+    part.reset();
+  }
+  return s.is_ok() ? kSuccess : fail(invocation.streams, path, s);
 }
 
-Status read_unit(const Invocation& invocation, const char* name, std::uint32_t* to) {
-  const std::string text = invocation.text(name);
-  if (text.empty()) return Status::ok();
-  const auto bytes = parse_size(text);
-  if (!bytes) return bytes.status();
-  if (*bytes > std::numeric_limits<std::uint32_t>::max()) return {Code::kInvalid, "the size " + text + " is too large"};
-  *to = static_cast<std::uint32_t>(*bytes);
-  return Status::ok();
+Status read_layout(const Invocation& invocation, CreateOptions* how) {
+  const auto read_unit = [&](const char* name, std::uint32_t* to) -> Status {
+    if (invocation.options.count(name) == 0) return Status::ok();
+    const std::string text = invocation.text(name);
+    const auto bytes = parse_size(text);
+    if (!bytes) return bytes.status();
+    // What does not fit is no power of two in the range either.
+    *to = static_cast<std::uint32_t>(std::min<std::uint64_t>(*bytes, std::numeric_limits<std::uint32_t>::max()));
+    return Status::ok();
+  };
+  if (Status s = read_unit("chunk-size", &how->chunk_size); !s) return s;
+  if (Status s = read_unit("block-size", &how->block_size); !s) return s;
+  return check_layout(*how);
+}
+
+Status check_layout(CreateOptions how) {
+  how.base_path.clear();
+  how.base_format.clear();
+  if (how.virtual_size == 0) how.virtual_size = kSectorSize;
+  return Image::measure(how, 0).status();
 }
 
 Status read_source_options(const Invocation& invocation, SourceOptions* to, const char* snapshot, const char* format) {

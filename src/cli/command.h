@@ -19,6 +19,7 @@ namespace fvd::cli {
 namespace po = boost::program_options;
 
 struct Command;
+class Progress;
 
 // A command line that fits its command.
 struct Invocation {
@@ -26,6 +27,7 @@ struct Invocation {
   const po::variables_map& options;
   const std::vector<std::string>& operands;
   const Streams& streams;
+  Progress& progress;
 
   [[nodiscard]] bool flag(const char* name) const { return options[name].as<bool>(); }
   // "" when the option was not given.
@@ -75,13 +77,19 @@ int usage_error(const Streams& streams, const Command& command, const std::strin
 
 // Declares -U, --force-share for a command that only reads.
 void declare_force_share(po::options_description& options);
-// Opens operand 0 for reading, as --force-share says.
-Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation);
-// Opens operand 0 for changes, calls change(image), closes it, and returns the exit status of it all.
-int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change);
+// Opens operand 0 for reading, as --force-share says. What needs nothing of the base image works without it.
+enum class Base : bool { kNeeded, kMayBeMissing };
+Result<std::unique_ptr<Image>> open_to_read(const Invocation& invocation, Base base = Base::kNeeded);
+// Opens operand 0 for changes, calls change(image), closes it, and returns the exit status of it all. `change` must not
+// begin a part of the progress unless it is said to have its own.
+enum class OwnProgress : bool { kNo, kYes };
+int with_image(const Invocation& invocation, const std::function<Status(Image&)>& change,
+               OwnProgress own = OwnProgress::kNo);
 
-// Sets *to from the option `name`, a size, if it was given. kInvalid when it is none or too large.
-Status read_unit(const Invocation& invocation, const char* name, std::uint32_t* to);
+// Sets chunk and block size from the options --chunk-size and, unless it only measures, --block-size; then sees to it
+// that an image with all that *how says can be, apart from a base. kInvalid when it cannot.
+Status read_layout(const Invocation& invocation, CreateOptions* how);
+Status check_layout(CreateOptions how);
 struct SourceOptions;
 // From the options of that name, and --force-share. kInvalid for a format that there is not.
 Status read_source_options(const Invocation& invocation, SourceOptions* to, const char* snapshot = "snapshot",

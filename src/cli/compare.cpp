@@ -45,7 +45,7 @@ Result<Extent> next_of_both(const Source& a, const Source& b, std::uint64_t offs
 }
 
 // Offset of the first byte that differs; kNowhere when none does.
-Result<std::uint64_t> first_difference(const Source& a, const Source& b, std::uint64_t size, Progress& progress) {
+Result<std::uint64_t> first_difference(const Source& a, const Source& b, std::uint64_t size, Progress::Part& progress) {
   std::atomic<std::uint64_t> first{kNowhere};
   const auto next = [&](std::uint64_t offset) { return next_of_both(a, b, offset, size); };
   const auto work = [&](const Extent& piece, std::span<std::byte> buffer) -> Status {
@@ -92,8 +92,9 @@ int run(const Invocation& invocation) {
     return kDiffer;
   }
   const auto difference = [&] {
-    Progress progress(streams, "compare", longer);
-    return first_difference(*disks[0], *disks[1], longer, progress);
+    const Interruptible signals;
+    Progress::Part part(invocation.progress, {}, longer);
+    return first_difference(*disks[0], *disks[1], longer, part);
   }();
   if (!difference) {
     (void)fail(streams, invocation.operands[0], difference.status());

@@ -20,6 +20,11 @@ class Completion {
       : commands_(commands), words_(words), typed_(words.back()), out_(out) {}
 
   void run() {
+    if (words_[0] == "help" && words_.size() > 1) {
+      if (words_.size() == 2) offer_commands("");
+      if (words_.size() == 3 && words_[1] + " " == kGroup) offer_commands(kGroup);
+      return;
+    }
     if (words_.size() == 1) return offer_commands("");
     if (words_.size() == 2 && words_[0] + " " == kGroup) return offer_commands(kGroup);
     const bool in_group = words_[0] + " " == kGroup;
@@ -45,6 +50,7 @@ class Completion {
     }
     if (group.empty()) {
       offer(kGroup.substr(0, kGroup.size() - 1), "the snapshot operations");
+      if (words_.size() == 1) offer("help", "print the help of a command");
       if (typed_.starts_with('-')) offer("--version", "print the version");
     }
     if (typed_.starts_with('-')) offer("--help", "print this help");
@@ -148,6 +154,7 @@ class Completion {
     OpenOptions options;
     options.read_only = true;
     options.force_share = true;
+    options.without_base = true;
     const auto image = Image::open(path, options);
     if (!image) return;
     for (const SnapshotInfo& snapshot : (*image)->snapshots()) {

@@ -22,7 +22,7 @@ void declare(po::options_description& options) {
   declare_force_share(options);
 }
 
-Status copy(const Source& source, Destination& destination, Progress& progress) {
+Status copy(const Source& source, Destination& destination, Progress::Part& progress) {
   const auto next = [&](std::uint64_t offset) { return source.state().extent(offset); };
   const auto work = [&](const Extent& piece, std::span<std::byte> buffer) -> Status {
     if (!piece.data) return destination.zero(piece.offset, piece.length);
@@ -45,14 +45,17 @@ int run(const Invocation& invocation) {
     return usage_error(streams, invocation.command, "the format of DST is raw or fvd, not \"" + format + "\"");
   }
   to.image = format == "fvd";
-  for (const auto& [name, unit] : {std::pair{"chunk-size", &to.chunk_size}, std::pair{"block-size", &to.block_size}}) {
-    if (!to.image && !invocation.text(name).empty()) {
+  for (const char* name : {"chunk-size", "block-size"}) {
+    if (!to.image && invocation.options.count(name) != 0) {
       return usage_error(streams, invocation.command, std::string("--") + name + " goes with -O fvd");
     }
-    if (const Status s = read_unit(invocation, name, unit); !s) {
-      return usage_error(streams, invocation.command, s.message());
-    }
   }
+  CreateOptions layout;
+  if (const Status s = read_layout(invocation, &layout); !s) {
+    return usage_error(streams, invocation.command, s.message());
+  }
+  to.chunk_size = layout.chunk_size;
+  to.block_size = layout.block_size;
   SourceOptions from;
   if (const Status s = read_source_options(invocation, &from); !s) {
     return usage_error(streams, invocation.command, s.message());
@@ -63,14 +66,22 @@ int run(const Invocation& invocation) {
     return fail(streams, to.path, {Code::kInvalid, to.path + " is what is read from; choose another destination"});
   }
   to.size = (*source)->size();
-  Progress progress(streams, "convert", to.size);
+  const Interruptible signals;
   auto destination = Destination::make(to);
   if (!destination) return fail(streams, to.path, destination.status());
-  if (const Status s = copy(**source, **destination, progress); !s) {
-    return fail(streams, to.path, {s.code(), "convert to " + to.path + ": " + s.message(), s.system_error()});
+  const Status copied = [&] {
+    Progress::Part part(invocation.progress, {}, to.size);
+    return copy(**source, **destination, part);
+  }();
+  if (!copied) {
+    return fail(streams, to.path,
+                {copied.code(), "convert to " + to.path + ": " + copied.message(), copied.system_error()});
   }
-  if (const Status s = (*destination)->finish(); !s) return fail(streams, to.path, s);
-  return kSuccess;
+  const Status finished = [&] {
+    const Progress::Part part(invocation.progress, "waiting for the storage");
+    return (*destination)->finish();
+  }();
+  return finished.is_ok() ? kSuccess : fail(streams, to.path, finished);
 }
 
 }  // namespace

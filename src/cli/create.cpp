@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "cli/size.h"
 
 namespace fvd::cli {
@@ -29,6 +30,7 @@ int run(const Invocation& invocation) {
   if (invocation.operands.size() > 1) {
     const auto size = parse_size(invocation.operands[1]);
     if (!size) return usage_error(invocation.streams, invocation.command, size.status().message());
+    if (*size == 0) return usage_error(invocation.streams, invocation.command, "a disk has at least 512 bytes");
     how.virtual_size = *size;
   } else if (how.base_path.empty()) {
     return usage_error(invocation.streams, invocation.command, "SIZE is missing (only with a base can it be left out)");
@@ -36,20 +38,22 @@ int run(const Invocation& invocation) {
   if (how.base_path.empty() && !how.base_format.empty()) {
     return usage_error(invocation.streams, invocation.command, "--format is the format of a base, and there is none");
   }
-  for (const auto& [name, to] : {std::pair{"chunk-size", &how.chunk_size}, std::pair{"block-size", &how.block_size}}) {
-    if (const Status s = read_unit(invocation, name, to); !s) {
-      return usage_error(invocation.streams, invocation.command, s.message());
-    }
+  if (const Status s = read_layout(invocation, &how); !s) {
+    return usage_error(invocation.streams, invocation.command, s.message());
   }
-  if (const Status s = Image::create(path, how); !s) return fail(invocation.streams, path, s);
+  const Status created = [&] {
+    const Progress::Part part(invocation.progress);
+    return Image::create(path, how);
+  }();
+  if (!created) return fail(invocation.streams, path, created);
   // What was made, not what was asked for: sizes are rounded, and may come from the base.
   OpenOptions reading;
   reading.read_only = true;
   auto image = Image::open(path, reading);
   if (!image) return fail(invocation.streams, path, image.status());
   const ImageInfo made = (*image)->info();
-  invocation.streams.out << "created " << path << ": " << exact_size(made.virtual_size);
-  if (!made.base_path.empty()) invocation.streams.out << " on base image " << made.base_path;
+  invocation.streams.out << "created " << one_line(path) << ": " << exact_size(made.virtual_size);
+  if (!made.base_path.empty()) invocation.streams.out << " on base image " << one_line(made.base_path);
   invocation.streams.out << '\n';
   return kSuccess;
 }

@@ -111,6 +111,10 @@ class ImageDestination final : public Destination {
 Result<std::unique_ptr<Destination>> Destination::make(const DestinationOptions& options) {
   struct stat st {};
   const bool exists = ::stat(options.path.c_str(), &st) == 0;
+  if (exists && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+    return Status(Code::kUnsupported,
+                  options.path + " is neither a regular file nor a block device; choose another destination");
+  }
   if (exists && !options.force) return exists_already(options.path, S_ISBLK(st.st_mode));
   return options.image ? ImageDestination::make(options) : RawDestination::make(options);
 }

@@ -21,7 +21,7 @@ void print(std::ostream& out, const ImageInfo& info, const std::vector<SnapshotI
   for (const SnapshotInfo& snapshot : snapshots) {
     if (snapshot.id == info.parent) parent = snapshot.name;
   }
-  line("image:") << info.path << (info.is_block_device ? " (block device)" : "") << '\n';
+  line("image:") << one_line(info.path) << (info.is_block_device ? " (block device)" : "") << '\n';
   line("uuid:") << info.uuid << '\n';
   line("format:") << "version " << info.format_version << ", features: " << (features.empty() ? "none" : features)
                   << '\n';
@@ -38,14 +38,15 @@ void print(std::ostream& out, const ImageInfo& info, const std::vector<SnapshotI
   if (info.base_path.empty()) {
     line("base image:") << "none\n";
   } else {
-    line("base image:") << info.base_path << " (" << (info.base_format.empty() ? "raw" : info.base_format) << "), "
-                        << exact_size(info.base_size) << " of it show through\n";
+    line("base image:") << one_line(info.base_path) << " (" << (info.base_format.empty() ? "raw" : info.base_format)
+                        << "), " << exact_size(info.base_size) << " of it show through"
+                        << (info.base_error.empty() ? "" : "; missing: " + one_line(info.base_error)) << '\n';
   }
   line("clean:") << (info.was_clean ? "yes" : "no: not closed cleanly; the next mount recovers by itself") << '\n';
 }
 
 int run(const Invocation& invocation) {
-  auto image = open_to_read(invocation);
+  auto image = open_to_read(invocation, Base::kMayBeMissing);
   if (!image) return fail(invocation.streams, invocation.operands[0], image.status());
   const ImageInfo info = (*image)->info();
   const std::vector<SnapshotInfo> snapshots = (*image)->snapshots();

@@ -10,11 +10,17 @@
 
 namespace {
 
+std::string_view environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string_view() : value;
+}
+
+// A dumb terminal knows no escape sequences, which the bar is drawn with too.
+bool takes_bar() { return ::isatty(STDERR_FILENO) != 0 && environment("TERM") != "dumb"; }
+
 bool takes_colours() {
-  const char* no_colour = std::getenv("NO_COLOR");
-  const char* terminal = std::getenv("TERM");
-  return ::isatty(STDOUT_FILENO) != 0 && (no_colour == nullptr || *no_colour == '\0') && terminal != nullptr &&
-         std::string_view(terminal) != "dumb";
+  return ::isatty(STDOUT_FILENO) != 0 && environment("NO_COLOR").empty() && !environment("TERM").empty() &&
+         environment("TERM") != "dumb";
 }
 
 }  // namespace
@@ -24,5 +30,5 @@ int main(int argc, char** argv) {
   // Asking for progress must not end a command that has not begun its work yet, or is past it.
   (void)std::signal(SIGUSR1, SIG_IGN);
   return fvd::cli::run(fvd::cli::Arguments(argv + 1, argv + argc),
-                       {std::cin, std::cout, std::cerr, ::isatty(STDERR_FILENO) != 0, takes_colours()});
+                       {std::cin, std::cout, std::cerr, takes_bar(), takes_colours()});
 }

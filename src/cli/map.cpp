@@ -1,10 +1,12 @@
 // fvd map and fvd diff: the extents of a state, and those in which two states differ. From metadata alone.
+#include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
 #include <ostream>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/progress.h"
 #include "cli/table.h"
 
 namespace fvd::cli {
@@ -27,7 +29,8 @@ bool continues(const Extent& a, const Extent& b) {
          (a.place == Extent::Place::kNowhere || a.file_offset + a.length == b.file_offset);
 }
 
-Result<std::vector<Extent>> extents_of(StateReader& state) {
+Result<std::vector<Extent>> extents_of(StateReader& state, Progress& progress) {
+  Progress::Part part(progress, {}, state.virtual_size());
   std::vector<Extent> all;
   for (std::uint64_t at = 0; at < state.virtual_size();) {
     const auto extent = state.extent(at);
@@ -38,6 +41,7 @@ Result<std::vector<Extent>> extents_of(StateReader& state) {
       all.push_back(*extent);
     }
     at += extent->length;
+    part.set(at, state.virtual_size());
   }
   return all;
 }
@@ -62,7 +66,7 @@ int map(const Invocation& invocation) {
     if (!opened) return fail(invocation.streams, path, opened.status());
     snapshot = std::move(*opened);
   }
-  const auto extents = extents_of(snapshot ? *snapshot : static_cast<StateReader&>(**image));
+  const auto extents = extents_of(snapshot ? *snapshot : static_cast<StateReader&>(**image), invocation.progress);
   snapshot.reset();
   if (!extents) return fail(invocation.streams, path, extents.status());
   if (invocation.flag("json")) {
@@ -75,8 +79,8 @@ int map(const Invocation& invocation) {
     rows.push_back({std::to_string(e.offset), std::to_string(e.length), e.data ? "data" : "zeros",
                     placed ? std::to_string(e.file_offset) : "-",
                     !placed                            ? "-"
-                    : e.place == Extent::Place::kImage ? path
-                                                       : (*image)->info().base_path});
+                    : e.place == Extent::Place::kImage ? one_line(path)
+                                                       : one_line((*image)->info().base_path)});
   }
   print_table(invocation.streams.out, rows);
   return kSuccess;
@@ -84,7 +88,7 @@ int map(const Invocation& invocation) {
 
 int diff(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
-  auto image = open_to_read(invocation);
+  auto image = open_to_read(invocation, Base::kMayBeMissing);
   if (!image) return fail(invocation.streams, path, image.status());
   std::array<DiffState, 2> states;
   std::array<SnapshotId, 2> ids{};
@@ -96,9 +100,13 @@ int diff(const Invocation& invocation) {
     states[i].size = ids[i] == 0 ? (*image)->virtual_size() : (*image)->find_snapshot(ids[i])->virtual_size;
   }
   std::vector<Extent> extents;
-  const Status s = (*image)->diff(ids[0], ids[1], [&](std::uint64_t offset, std::uint64_t length) {
-    extents.push_back({offset, length, true, Extent::Place::kImage});
-  });
+  const Status s = [&] {
+    Progress::Part part(invocation.progress);
+    return (*image)->diff(ids[0], ids[1], [&](std::uint64_t offset, std::uint64_t length) {
+      extents.push_back({offset, length, true, Extent::Place::kImage});
+      part.set(offset + length, std::max(states[0].size, states[1].size));
+    });
+  }();
   if (!s) return fail(invocation.streams, path, s);
   if (invocation.flag("json")) {
     invocation.streams.out << diff_as_json(path, states[0], states[1], extents);

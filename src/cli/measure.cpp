@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/progress.h"
 #include "cli/size.h"
 #include "cli/source.h"
 
@@ -24,7 +25,8 @@ void declare(po::options_description& options) {
 }
 
 // Chunks of that size that hold data, by the extents of the disk.
-Result<std::uint64_t> data_chunks(StateReader& state, std::uint64_t chunk_size) {
+Result<std::uint64_t> data_chunks(StateReader& state, std::uint64_t chunk_size, Progress& progress) {
+  Progress::Part part(progress, {}, state.virtual_size());
   std::uint64_t chunks = 0;
   std::uint64_t counted = 0;  // chunks before this one are
   for (std::uint64_t at = 0; at < state.virtual_size();) {
@@ -36,6 +38,7 @@ Result<std::uint64_t> data_chunks(StateReader& state, std::uint64_t chunk_size) 
       chunks += counted - std::min(first, counted);
     }
     at += extent->length;
+    part.set(at, state.virtual_size());
   }
   return chunks;
 }
@@ -49,15 +52,15 @@ int run(const Invocation& invocation) {
   const std::string format = invocation.text("output-format");
   if (!format.empty() && format != "raw" && format != "fvd") return usage("-O is raw or fvd, not \"" + format + "\"");
   CreateOptions how;
-  if (const Status s = read_unit(invocation, "chunk-size", &how.chunk_size); !s) return usage(s.message());
-  how.block_size = std::min(how.block_size, how.chunk_size);
-  how.block_size = std::max(how.block_size, how.chunk_size >> 14U);  // it has no part in the result
+  if (const Status s = read_layout(invocation, &how); !s) return usage(s.message());
   std::string name = "--size";
   std::unique_ptr<Source> source;
   if (by_size) {
     const auto size = parse_size(invocation.text("size"));
     if (!size) return usage(size.status().message());
     how.virtual_size = *size;
+    if (*size == 0) return usage("a disk has at least 512 bytes");
+    if (const Status s = check_layout(how); format != "raw" && !s) return usage(s.message());
   } else {
     name = invocation.operands[0];
     SourceOptions from;
@@ -72,7 +75,7 @@ int run(const Invocation& invocation) {
     // The options are checked before anything divides by them.
     auto made = Image::measure(how, 0);
     if (made && source != nullptr) {
-      const auto chunks = data_chunks(source->state(), how.chunk_size);
+      const auto chunks = data_chunks(source->state(), how.chunk_size, invocation.progress);
       if (!chunks) return fail(streams, name, chunks.status());
       made = Image::measure(how, *chunks);
     }

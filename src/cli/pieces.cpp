@@ -13,7 +13,7 @@ constexpr std::size_t kThreads = 4;
 
 class Pieces {
  public:
-  Pieces(std::uint64_t size, const NextExtent& next, Progress& progress, const PieceWork& work)
+  Pieces(std::uint64_t size, const NextExtent& next, Progress::Part& progress, const PieceWork& work)
       : size_(size), next_(next), progress_(progress), work_(work) {}
 
   void run() {
@@ -30,7 +30,7 @@ class Pieces {
  private:
   bool take(Extent* piece) {
     const std::lock_guard lock(mutex_);
-    if (result_.is_ok()) result_ = Progress::interrupted();
+    if (result_.is_ok()) result_ = interrupted();
     if (!result_.is_ok() || at_ >= size_) return false;
     if (at_ >= ahead_.offset + ahead_.length) {
       auto found = next_(at_);
@@ -55,7 +55,7 @@ class Pieces {
 
   const std::uint64_t size_;
   const NextExtent& next_;
-  Progress& progress_;
+  Progress::Part& progress_;
   const PieceWork& work_;
   std::mutex mutex_;
   std::uint64_t at_ = 0;
@@ -65,7 +65,7 @@ class Pieces {
 
 }  // namespace
 
-Status in_pieces(std::uint64_t size, const NextExtent& next, Progress& progress, const PieceWork& work) {
+Status in_pieces(std::uint64_t size, const NextExtent& next, Progress::Part& progress, const PieceWork& work) {
   Pieces pieces(size, next, progress, work);
   std::vector<std::thread> helpers;
   const std::size_t wanted = std::min<std::uint64_t>(kThreads, size / kPieceBytes + 1);

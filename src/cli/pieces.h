@@ -23,7 +23,7 @@ using PieceWork = std::function<Status(const Extent& extent, std::span<std::byte
 
 // Calls `work` once for each piece of [0, size). After a failure, or a signal that asks for the end, no new piece is
 // begun; returns when all have ended, with the first failure.
-Status in_pieces(std::uint64_t size, const NextExtent& next, Progress& progress, const PieceWork& work);
+Status in_pieces(std::uint64_t size, const NextExtent& next, Progress::Part& progress, const PieceWork& work);
 
 bool is_zero(std::span<const std::byte> bytes);
 // Calls visit(offset in `bytes`, run, zero) for each run of blocks of kZeroGrain that are all zero, or all not, until

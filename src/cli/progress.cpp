@@ -1,5 +1,8 @@
 #include "cli/progress.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
 #include <ostream>
 
 #include "image/tree_text.h"
@@ -7,74 +10,167 @@
 namespace fvd::cli {
 namespace {
 
-constexpr std::array<int, 3> kSignals{SIGUSR1, SIGINT, SIGTERM};
+constexpr std::array<int, 2> kEndSignals{SIGINT, SIGTERM};
 constexpr std::chrono::milliseconds kBetweenDraws{100};
+constexpr std::chrono::milliseconds kNotWorthABar{500};  // for work of unknown length
 constexpr std::size_t kBarCells = 40;
 
+// The watcher waits on it; posting is what a signal handler may do.
+struct Wake {
+  Wake() { (void)::sem_init(&semaphore, 0, 0); }
+  sem_t semaphore{};
+};
+sem_t* wake() {
+  static Wake wake;
+  return &wake.semaphore;
+}
+
+std::atomic<sem_t*> to_wake{nullptr};
 std::atomic<int> line_wanted{0};
 std::atomic<int> end_wanted{0};
-static_assert(std::atomic<int>::is_always_lock_free, "signal handlers set them");
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<sem_t*>::is_always_lock_free,
+              "signal handlers use them");
 
-extern "C" void on_signal(int signal) { (signal == SIGUSR1 ? line_wanted : end_wanted).store(1); }
+extern "C" void on_line_signal(int) {
+  const int saved = errno;
+  line_wanted.store(1);
+  if (sem_t* const semaphore = to_wake.load(); semaphore != nullptr) (void)::sem_post(semaphore);
+  errno = saved;
+}
+extern "C" void on_end_signal(int) { end_wanted.store(1); }
+
+void wait_for(std::chrono::milliseconds time) {
+  timespec until{};
+  (void)::clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_nsec += std::chrono::nanoseconds(time).count();
+  until.tv_sec += until.tv_nsec / 1'000'000'000;
+  until.tv_nsec %= 1'000'000'000;
+  (void)::sem_timedwait(wake(), &until);
+}
 
 }  // namespace
 
-Progress::Progress(const Streams& streams, std::string what, std::uint64_t total)
-    : streams_(streams), what_(std::move(what)), total_(total), next_draw_(std::chrono::steady_clock::now()) {
+Progress::Progress(const Streams& streams, std::string what)
+    : streams_(streams), what_(std::move(what)), began_(Clock::now()) {
   line_wanted = 0;
-  end_wanted = 0;
-  for (std::size_t i = 0; i < kSignals.size(); ++i) {
-    struct sigaction action {};
-    action.sa_handler = on_signal;
-    action.sa_flags = kSignals[i] == SIGUSR1 ? SA_RESTART : static_cast<int>(SA_RESTART | SA_RESETHAND);
-    (void)::sigaction(kSignals[i], &action, &old_[i]);
-  }
+  to_wake = wake();
+  watcher_ = std::thread([this] { watch(); });
+  struct sigaction action {};
+  action.sa_handler = on_line_signal;
+  action.sa_flags = SA_RESTART;
+  (void)::sigaction(SIGUSR1, &action, &old_);
 }
 
 Progress::~Progress() {
-  for (std::size_t i = 0; i < kSignals.size(); ++i) (void)::sigaction(kSignals[i], &old_[i], nullptr);
-  if (drawn_) streams_.err << "\r\033[K" << std::flush;
+  (void)::sigaction(SIGUSR1, &old_, nullptr);
+  ended_ = true;
+  (void)::sem_post(wake());
+  watcher_.join();
 }
 
-Status Progress::interrupted() {
+void Progress::watch() {
+  for (;;) {
+    if (streams_.progress_bar) {
+      wait_for(kBetweenDraws);
+    } else {
+      (void)::sem_wait(wake());
+    }
+    if (line_wanted.exchange(0) != 0) print_line();
+    if (ended_) return;
+    if (!streams_.progress_bar) continue;
+    const std::lock_guard lock(drawing_);
+    if (in_part_ && (shown_ || Clock::now() - part_began_ >= kNotWorthABar)) draw();
+  }
+}
+
+void Progress::print_line() {
+  const std::lock_guard lock(drawing_);
+  streams_.err << (drawn_.empty() ? "" : "\r\033[K") + ("fvd " + what_ + ": " + text() + "\n") << std::flush;
+  drawn_.clear();
+}
+
+// Work of known length has a bar from its beginning, however short it is.
+void Progress::show_at_once() {
+  if (!streams_.progress_bar || shown_.exchange(true)) return;
+  const std::lock_guard lock(drawing_);
+  draw();
+}
+
+std::string Progress::text() const {
+  const std::uint64_t total = total_;
+  const std::uint64_t done = done_;
+  if (in_part_ && total != 0) {
+    const auto percent =
+        static_cast<unsigned>(static_cast<long double>(std::min(done, total)) * 100 / static_cast<long double>(total));
+    return std::to_string(percent) + "% (" + human_bytes(done) + " of " + human_bytes(total) + ")";
+  }
+  if (in_part_ && done != 0) return human_bytes(done) + " so far";
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - began_).count();
+  return (in_part_ && !doing_.empty() ? doing_ + ", " : "") + std::to_string(seconds) + " s so far";
+}
+
+void Progress::draw() {
+  const std::uint64_t total = total_;
+  std::string line = "\r" + what_;
+  if (total != 0) {
+    const auto cells = static_cast<std::size_t>(static_cast<long double>(std::min<std::uint64_t>(done_, total)) *
+                                                kBarCells / static_cast<long double>(total));
+    line += " [" + std::string(cells, '#') + std::string(kBarCells - cells, ' ') + "] ";
+  } else {
+    line += ": ";
+  }
+  line += text() + "\033[K";
+  if (line == drawn_) return;
+  streams_.err << line << std::flush;
+  drawn_ = std::move(line);
+}
+
+Progress::Part::Part(Progress& progress, std::string doing, std::uint64_t total) : progress_(progress) {
+  {
+    const std::lock_guard lock(progress.drawing_);
+    progress.in_part_ = true;
+    progress.doing_ = std::move(doing);
+    progress.part_began_ = Clock::now();
+    progress.done_ = 0;
+    progress.total_ = total;
+    progress.shown_ = false;
+  }
+  if (total != 0) progress.show_at_once();
+}
+
+Progress::Part::~Part() {
+  const std::lock_guard lock(progress_.drawing_);
+  progress_.in_part_ = false;
+  if (!progress_.drawn_.empty()) progress_.streams_.err << "\r\033[K" << std::flush;
+  progress_.drawn_.clear();
+}
+
+void Progress::Part::advance(std::uint64_t bytes) { progress_.done_.fetch_add(bytes, std::memory_order_relaxed); }
+
+void Progress::Part::set(std::uint64_t done, std::uint64_t total) {
+  progress_.total_.store(total, std::memory_order_relaxed);
+  progress_.done_.store(done, std::memory_order_relaxed);
+  if (total != 0) progress_.show_at_once();
+}
+
+Interruptible::Interruptible() {
+  end_wanted = 0;
+  for (std::size_t i = 0; i < kEndSignals.size(); ++i) {
+    struct sigaction action {};
+    action.sa_handler = on_end_signal;
+    action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
+    (void)::sigaction(kEndSignals[i], &action, &old_[i]);
+  }
+}
+
+Interruptible::~Interruptible() {
+  for (std::size_t i = 0; i < kEndSignals.size(); ++i) (void)::sigaction(kEndSignals[i], &old_[i], nullptr);
+  end_wanted = 0;
+}
+
+Status interrupted() {
   if (end_wanted.load(std::memory_order_relaxed) == 0) return Status::ok();
   return {Code::kBusy, "interrupted by a signal"};
-}
-
-void Progress::set(std::uint64_t done, std::uint64_t total) {
-  total_.store(total, std::memory_order_relaxed);
-  done_.store(done, std::memory_order_relaxed);
-  at(done);
-}
-
-void Progress::at(std::uint64_t done) {
-  if (line_wanted.load(std::memory_order_relaxed) != 0 && line_wanted.exchange(0) != 0) {
-    const std::lock_guard lock(drawing_);
-    streams_.err << (drawn_ ? "\r\033[K" : "") << "fvd " << what_ << ": " << text(done) << std::endl;
-    drawn_ = false;
-  }
-  if (streams_.progress_bar) draw(done);
-}
-
-std::string Progress::text(std::uint64_t done) const {
-  const std::uint64_t total = total_.load(std::memory_order_relaxed);
-  if (total == 0) return human_bytes(done);
-  const auto percent =
-      static_cast<unsigned>(static_cast<long double>(std::min(done, total)) * 100 / static_cast<long double>(total));
-  return std::to_string(percent) + "% (" + human_bytes(done) + " of " + human_bytes(total) + ")";
-}
-
-void Progress::draw(std::uint64_t done) {
-  const std::unique_lock lock(drawing_, std::try_to_lock);
-  const auto now = std::chrono::steady_clock::now();
-  if (!lock || now < next_draw_) return;
-  next_draw_ = now + kBetweenDraws;
-  drawn_ = true;
-  const std::uint64_t total = std::max<std::uint64_t>(1, total_.load(std::memory_order_relaxed));
-  const auto cells = static_cast<std::size_t>(static_cast<long double>(std::min(done, total)) * kBarCells /
-                                              static_cast<long double>(total));
-  streams_.err << "\r" << what_ << " [" << std::string(cells, '#') << std::string(kBarCells - cells, ' ') << "] "
-               << text(done) << "\033[K" << std::flush;
 }
 
 }  // namespace fvd::cli

@@ -30,15 +30,16 @@ int run(const Invocation& invocation) {
   const StreamSource source = [&in](std::span<std::byte> out) -> Result<std::size_t> {
     in.read(reinterpret_cast<char*>(out.data()), static_cast<std::streamsize>(out.size()));
     if (in.bad()) return Status(Code::kIo, "standard input cannot be read");
-    if (Status s = Progress::interrupted(); !s) return s;
+    if (Status s = interrupted(); !s) return s;
     return static_cast<std::size_t>(in.gcount());
   };
   std::string line;
-  const int status = with_image(invocation, [&](Image& image) -> Status {
+  const auto receive = [&](Image& image) -> Status {
     Result<SnapshotId> id = Status(Code::kIo, "");
     {
-      Progress progress(invocation.streams, "receive");
-      how.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.set(done, total); };
+      const Interruptible signals;
+      Progress::Part part(invocation.progress);
+      how.progress = [&part](std::uint64_t done, std::uint64_t total) { part.set(done, total); };
       id = receive_snapshot(image, source, how);
     }
     if (!id) {
@@ -52,7 +53,8 @@ int run(const Invocation& invocation) {
     line = "received snapshot " + one_line(made->name) + ": " + exact_size(made->virtual_size) +
            (parent ? ", child of " + one_line(parent->name) : std::string(", without a parent"));
     return Status::ok();
-  });
+  };
+  const int status = with_image(invocation, receive, OwnProgress::kYes);
   if (status == kSuccess) invocation.streams.out << line << '\n';
   return status;
 }

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "cli/command.h"
 #include "cli/pieces.h"
+#include "cli/progress.h"
 #include "cli/size.h"
 #include "cli/source.h"
 
@@ -37,10 +38,13 @@ Result<std::uint64_t> new_size(const std::string& text, std::uint64_t now) {
 }
 
 // First byte from `offset` on that is not zero; the end of the disk when there is none.
-Result<std::uint64_t> first_data(Image& image, std::uint64_t offset) {
+Result<std::uint64_t> first_data(Image& image, std::uint64_t offset, Progress& progress) {
   std::vector<std::byte> buffer(kPieceBytes);
+  const std::uint64_t begin = offset;
   const std::uint64_t end = image.virtual_size();
+  Progress::Part part(progress, {}, end - begin);
   while (offset < end) {
+    part.set(offset - begin, end - begin);
     const auto extent = image.extent(offset);
     if (!extent) return extent.status();
     if (!extent->data) {
@@ -64,7 +68,7 @@ Status may_shrink(const Invocation& invocation, Image& image, std::uint64_t size
                                      "; a smaller size cuts its end off, and needs --shrink"};
   }
   if (invocation.flag("force")) return Status::ok();
-  const auto data = first_data(image, size);
+  const auto data = first_data(image, size, invocation.progress);
   if (!data) return data.status();
   if (*data == image.virtual_size()) return Status::ok();
   return {Code::kNotPermitted, "there is data at offset " + std::to_string(*data) +
@@ -74,24 +78,29 @@ Status may_shrink(const Invocation& invocation, Image& image, std::uint64_t size
 
 int run(const Invocation& invocation) {
   const std::string& text = invocation.operands[1];
-  if (const auto valid = parse_size(text.starts_with('+') || text.starts_with('-') ? text.substr(1) : text); !valid) {
-    return usage_error(invocation.streams, invocation.command, valid.status().message());
+  const bool relative = text.starts_with('+') || text.starts_with('-');
+  const auto amount = parse_size(relative ? text.substr(1) : text);
+  if (!amount) return usage_error(invocation.streams, invocation.command, amount.status().message());
+  if (!relative && *amount == 0) {
+    return usage_error(invocation.streams, invocation.command, "a disk has at least 512 bytes");
   }
   if (invocation.flag("force") && !invocation.flag("shrink")) {
     return usage_error(invocation.streams, invocation.command, "--force goes with --shrink");
   }
   std::uint64_t made = 0;
-  const int status = with_image(invocation, [&](Image& image) {
+  const auto resize = [&](Image& image) -> Status {
     const auto size = new_size(text, image.virtual_size());
     if (!size) return size.status();
     made = *size;
     if (*size < image.virtual_size()) {
       if (Status s = may_shrink(invocation, image, *size); !s) return s;
     }
+    const Progress::Part part(invocation.progress);
     return image.resize(*size, true);
-  });
+  };
+  const int status = with_image(invocation, resize, OwnProgress::kYes);
   if (status == kSuccess) {
-    invocation.streams.out << "resized " << invocation.operands[0] << ": " << exact_size(made) << '\n';
+    invocation.streams.out << "resized " << one_line(invocation.operands[0]) << ": " << exact_size(made) << '\n';
   }
   return status;
 }

@@ -24,6 +24,22 @@ Result<SnapshotId> id_of(const Image& image, const std::string& name) {
   return found->id;
 }
 
+// Ends early, and well, when nobody takes the stream any more.
+Status copy_out(SendStream& stream, std::ostream& out, Progress& progress) {
+  const Interruptible signals;
+  Progress::Part part(progress, {}, stream.virtual_size());
+  std::vector<std::byte> buffer(kPiece);
+  for (;;) {
+    const auto count = stream.read(buffer);
+    if (!count) return count.status();
+    if (*count == 0) return Status::ok();
+    out.write(reinterpret_cast<const char*>(buffer.data()), static_cast<std::streamsize>(*count));
+    if (!out) return Status::ok();
+    part.set(stream.position(), stream.virtual_size());
+    if (Status s = interrupted(); !s) return s;
+  }
+}
+
 int run(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
   std::ostream& out = invocation.streams.out;
@@ -43,17 +59,9 @@ int run(const Invocation& invocation) {
   }
   auto stream = SendStream::open(**image, *snapshot, since);
   if (!stream) return fail(invocation.streams, path, stream.status());
-  Progress progress(invocation.streams, "send", (*stream)->virtual_size());
-  std::vector<std::byte> buffer(kPiece);
-  for (;;) {
-    const auto count = (*stream)->read(buffer);
-    if (!count) return fail(invocation.streams, path, count.status());
-    if (*count == 0) return kSuccess;
-    out.write(reinterpret_cast<const char*>(buffer.data()), static_cast<std::streamsize>(*count));
-    if (!out) return kFailure;  // run() says so
-    progress.set((*stream)->position(), (*stream)->virtual_size());
-    if (const Status s = Progress::interrupted(); !s) return fail(invocation.streams, path, s);
-  }
+  const Status sent = copy_out(**stream, out, invocation.progress);
+  if (!sent) return fail(invocation.streams, path, sent);
+  return out ? kSuccess : kFailure;  // run() says so
 }
 
 }  // namespace

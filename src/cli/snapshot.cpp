@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+#include "cli/progress.h"
 #include "cli/table.h"
 #include "image/tree_text.h"
 
@@ -31,8 +32,8 @@ std::optional<std::uint64_t> exclusive_of(Image& image, const SnapshotInfo& snap
   return bytes ? std::optional(*bytes) : std::nullopt;
 }
 
-std::vector<std::string> row_of(Image& image, const SnapshotInfo& s, std::string name, std::string parent) {
-  const auto exclusive = exclusive_of(image, s);
+std::vector<std::string> row_of(const SnapshotInfo& s, const std::optional<std::uint64_t>& exclusive, std::string name,
+                                std::string parent) {
   return {std::move(name),
           std::move(parent),
           rfc3339_utc(s.created_seconds, 0).substr(0, 19) + "Z",
@@ -47,13 +48,16 @@ int list(const Invocation& invocation) {
   if (invocation.flag("json") && invocation.flag("tree")) {
     return usage_error(invocation.streams, invocation.command, "--json and --tree exclude each other");
   }
-  auto opened = open_to_read(invocation);
+  auto opened = open_to_read(invocation, Base::kMayBeMissing);
   if (!opened) return fail(invocation.streams, invocation.operands[0], opened.status());
   Image& image = **opened;
   const std::vector<SnapshotInfo> snapshots = image.snapshots();
-  if (invocation.flag("json")) {
-    std::vector<std::optional<std::uint64_t>> exclusive;
+  std::vector<std::optional<std::uint64_t>> exclusive;
+  {
+    const Progress::Part part(invocation.progress);
     for (const SnapshotInfo& s : snapshots) exclusive.push_back(exclusive_of(image, s));
+  }
+  if (invocation.flag("json")) {
     invocation.streams.out << list_as_json(snapshots, exclusive);
     return kSuccess;
   }
@@ -65,14 +69,16 @@ int list(const Invocation& invocation) {
     for (const TreeBranch& branch : tree_branches(snapshots, image.current_parent())) {
       if (branch.node < snapshots.size()) {
         const SnapshotInfo& s = snapshots[branch.node];
-        rows.push_back(row_of(image, s, branch.mark + s.name, names[s.parent]));
+        rows.push_back(row_of(s, exclusive[branch.node], branch.mark + s.name, names[s.parent]));
       } else {
         rows.push_back({branch.mark + "(current-state)", names[image.current_parent()], "-",
                         human_bytes(image.virtual_size()), human_bytes(image.allocated()), "-", "-", ""});
       }
     }
   } else {
-    for (const SnapshotInfo& s : snapshots) rows.push_back(row_of(image, s, s.name, names[s.parent]));
+    for (std::size_t i = 0; i < snapshots.size(); ++i) {
+      rows.push_back(row_of(snapshots[i], exclusive[i], snapshots[i].name, names[snapshots[i].parent]));
+    }
   }
   print_table(invocation.streams.out, rows);
   return kSuccess;

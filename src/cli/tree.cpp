@@ -64,7 +64,7 @@ int run(const Invocation& invocation) {
   if (invocation.flag("json") && invocation.flag("dot")) {
     return usage_error(invocation.streams, invocation.command, "--json and --dot exclude each other");
   }
-  auto image = open_to_read(invocation);
+  auto image = open_to_read(invocation, Base::kMayBeMissing);
   if (!image) return fail(invocation.streams, invocation.operands[0], image.status());
   const std::vector<SnapshotInfo> snapshots = (*image)->snapshots();
   const SnapshotId parent = (*image)->current_parent();

@@ -76,7 +76,7 @@ Status check_tree(const std::vector<SnapshotRecord>& records) {
 Status check_snapshot_name(std::string_view name) {
   if (name.size() > 255) return {Code::kNameTooLong, "a snapshot's name has at most 255 bytes"};
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string_view::npos) {
-    return {Code::kInvalid, "a snapshot cannot have that name"};
+    return {Code::kInvalid, "a snapshot cannot have that name: none is empty, . or .., or has a / in it"};
   }
   const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
   if (std::any_of(name.begin(), name.end(), control) || !is_utf8(name)) {

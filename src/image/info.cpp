@@ -131,6 +131,7 @@ ImageInfo ImageImpl::info() const {
   info.base_path = superblock_.base_path;
   info.base_format = superblock_.base_format;
   info.base_size = superblock_.base_size;
+  if (options_.without_base && base_ != nullptr) info.base_error = base_->why_missing().message();
   return info;
 }
 

@@ -16,7 +16,10 @@ inline nlohmann::ordered_json info_json(const ImageInfo& info, const std::vector
   using Json = nlohmann::ordered_json;
   Json base = nullptr;
   if (!info.base_path.empty()) {
-    base = {{"path", info.base_path}, {"format", info.base_format}, {"size", info.base_size}};
+    base = {{"path", info.base_path},
+            {"format", info.base_format},
+            {"size", info.base_size},
+            {"missing", !info.base_error.empty()}};
   }
   return {{"image", info.path},
           {"uuid", info.uuid},

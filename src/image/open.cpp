@@ -34,6 +34,9 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOp
   if (options.force_share && !options.read_only) {
     return Status(Code::kInvalid, "an image can be shared by force for reading only");
   }
+  if (options.without_base && !options.read_only) {
+    return Status(Code::kInvalid, "an image can be opened without its base for reading only");
+  }
   PosixFileOptions how;
   how.read_only = options.read_only;
   how.lock = options.force_share ? LockMode::kNone : options.read_only ? LockMode::kShared : LockMode::kExclusive;
@@ -255,8 +258,8 @@ Status ImageImpl::recover() {
   if (!superblock_.base_path.empty()) {
     auto base =
         BaseImage::open(superblock_.base_path, superblock_.base_format, storage_.file().path(), superblock_.base_size);
-    if (!base) return base.status();
-    base_ = std::move(*base);
+    if (!base && !options_.without_base) return base.status();
+    base_ = base ? std::move(*base) : BaseImage::missing(superblock_.base_size, base.status());
   }
   virtual_size_.store(superblock_.virtual_size);
   if (Status s = front_.table.resize(geometry_.virtual_chunks(superblock_.virtual_size)); !s) return s;

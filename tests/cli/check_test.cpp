@@ -68,6 +68,19 @@ TEST_F(CliCheck, AnImageInUseIsNotChecked) {
   expect_failure(cli::kFailure, "mounted", {"check", image});
 }
 
+TEST_F(CliCheck, AnImageInUseIsCheckedByForce) {
+  auto open = Image::open(image, {});
+  ASSERT_OK(open);
+  fvd_ok({"check", "-U", image});
+  fvd_ok({"check", "--force-share", "--json", image});
+  expect_failure(cli::kUsage, "exclude each other", {"check", "-U", "--repair", image});
+  damage(24);  // as a writer might leave something for a moment
+  const Outcome outcome = fvd({"check", "-U", image});
+  EXPECT_EQ(outcome.status, 2) << outcome.out;
+  EXPECT_NE(outcome.err.find("was written while it was checked"), std::string::npos) << outcome.err;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+}
+
 TEST_F(CliCheck, ASoundImageNeedsNoRepair) {
   const std::string said = fvd_ok({"check", "--repair", image});
   EXPECT_NE(said.find(image + ": consistent\n"), std::string::npos) << said;

@@ -22,8 +22,8 @@ struct Outcome {
   [[nodiscard]] nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
-inline Outcome fvd(const cli::Arguments& arguments) {
-  std::istringstream in;
+inline Outcome fvd(const cli::Arguments& arguments, const std::string& input = {}) {
+  std::istringstream in(input);
   std::ostringstream out;
   std::ostringstream err;
   Outcome outcome;

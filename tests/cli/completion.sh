@@ -55,7 +55,7 @@ offers() { # offers EXPECTED WORD...: where EXPECTED has the words with | betwee
 commands_of() { "$@" --help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | sort; }
 for group in fvd 'fvd snapshot'; do
   # shellcheck disable=SC2086 # words
-  same "bash: $group" "$(offered $group '' | tr '|' '\n' | sort)" "$(commands_of $group)"
+  same "bash: $group" "$(offered $group '' | tr '|' '\n' | sort)" "$({ commands_of $group; [ "$group" != fvd ] || echo help; } | sort)"
 done
 while read -r command; do # Every option of every command, as --help has them.
   # shellcheck disable=SC2086 # words

@@ -208,6 +208,13 @@ TEST_F(CliConvert, QemuImgAgrees) {
   EXPECT_EQ(fvd({"compare", "-s", "s1", image, copy}).status, 0);
 }
 
+TEST_F(CliConvert, WhatIsNoDiskIsNoDestinationEvenByForce) {
+  for (const std::string& path : {directory.file("."), std::string("/dev/full")}) {
+    expect_failure(cli::kFailure, "neither a regular file nor a block device", {"convert", image, path});
+    expect_failure(cli::kFailure, "neither a regular file nor a block device", {"convert", "--force", image, path});
+  }
+}
+
 TEST_F(CliConvert, ProgressIsForTerminalsOnly) {
   std::istringstream in;
   std::ostringstream out;

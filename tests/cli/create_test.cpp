@@ -70,19 +70,20 @@ TEST_F(CliCreate, NeverOverwritesAnImageInUseEvenWhenForced) {
 TEST_F(CliCreate, RefusesSizesThatNoImageHas) {
   expect_failure(cli::kUsage, "not a size", {"create", image, "big"});
   expect_failure(cli::kUsage, "not a size", {"create", image, "1G", "--chunk-size=x"});
-  expect_failure(cli::kUsage, "too large", {"create", image, "1G", "--chunk-size=8G"});
+  expect_failure(cli::kUsage, "power of two", {"create", image, "1G", "--chunk-size=8G"});
   expect_failure(cli::kUsage, "SIZE is missing", {"create", image});
-  expect_failure(cli::kFailure, "512", {"create", image, "0"});
-  expect_failure(cli::kFailure, "64 TiB", {"create", image, "65T"});
-  expect_failure(cli::kFailure, "power of two", {"create", image, "1G", "--chunk-size", "3M"});
-  expect_failure(cli::kFailure, "power of two", {"create", image, "1G", "--chunk-size", "32K"});
-  expect_failure(cli::kFailure, "power of two", {"create", image, "1G", "--block-size", "256"});
+  expect_failure(cli::kUsage, "512", {"create", image, "0"});
+  expect_failure(cli::kUsage, "64 TiB", {"create", image, "65T"});
+  expect_failure(cli::kUsage, "power of two", {"create", image, "1G", "--chunk-size", "3M"});
+  expect_failure(cli::kUsage, "power of two", {"create", image, "1G", "--chunk-size", "32K"});
+  expect_failure(cli::kUsage, "power of two", {"create", image, "1G", "--block-size", "256"});
   EXPECT_FALSE(std::filesystem::exists(image));
 }
 
 TEST_F(CliCreate, NamesTheFileWhereItCannotBeMade) {
   expect_failure(cli::kFailure, "/no/such/disk.fvd", {"create", "/no/such/disk.fvd", "1G"});
   expect_failure(cli::kFailure, "/dev/null", {"create", "--force", "/dev/null", "1G"});
+  expect_failure(cli::kUsage, "empty", {"create", "", "1G"});
 }
 
 TEST_F(CliCreate, ShowsARawBaseThrough) {

@@ -56,6 +56,31 @@ TEST_F(CliInspect, InfoForProgramsIsExact) {
   EXPECT_EQ(info["tree"], fvd_json({"tree", "--json", image}));
 }
 
+TEST_F(CliInspect, AMissingBaseIsSaidAndNoHindrance) {
+  const std::string base = directory.file("base.raw");
+  std::ofstream(base) << std::string(1 << 20, 'b');
+  const std::string clone = directory.file("clone.fvd");
+  fvd_ok({"create", "-b", base, clone});
+  fvd_ok({"snapshot", "create", clone, "s1"});
+  EXPECT_EQ(fvd_json({"info", "--json", clone})["base"]["missing"], false);
+  EXPECT_EQ(fvd_ok({"info", clone}).find("missing"), std::string::npos);
+  const std::string tree = fvd_ok({"tree", clone});
+  const std::string list = fvd_ok({"snapshot", "list", clone});
+  const std::string diff = fvd_ok({"diff", clone, "s1", "current-state"});
+  std::filesystem::remove(base);
+  const std::string info = fvd_ok({"info", clone});
+  EXPECT_NE(info.find(base + " (raw), 1 MiB (1048576 bytes) of it show through; missing: "), std::string::npos) << info;
+  EXPECT_EQ(fvd_json({"info", "--json", clone})["base"]["missing"], true);
+  EXPECT_EQ(fvd_json({"info", "--json", clone})["base"]["path"], base);
+  EXPECT_EQ(fvd_ok({"tree", clone}), tree);
+  EXPECT_EQ(fvd_ok({"snapshot", "list", clone}), list);
+  EXPECT_EQ(fvd_ok({"diff", clone, "s1", "current-state"}), diff);
+  // What reads the disk cannot do without.
+  expect_failure(cli::kFailure, base, {"map", clone});
+  expect_failure(cli::kFailure, base, {"convert", clone, directory.file("out.raw")});
+  expect_failure(cli::kFailure, base, {"send", clone, "s1"});
+}
+
 TEST_F(CliInspect, TreeForPeopleStartsWithTheLine) {
   EXPECT_TRUE(fvd_ok({"tree", image}).starts_with("(current-state)\n"));
   grow_tree();

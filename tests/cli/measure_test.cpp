@@ -54,9 +54,9 @@ TEST_F(CliMeasure, RefusesWhatCannotBe) {
   expect_failure(cli::kUsage, "exclude each other", {"measure", "--size", "1G", image});
   expect_failure(cli::kUsage, "not a size", {"measure", "--size", "big"});
   expect_failure(cli::kUsage, "raw or fvd", {"measure", "-O", "qcow2", image});
-  expect_failure(cli::kFailure, "power of two", {"measure", "--chunk-size", "3M", image});
-  expect_failure(cli::kFailure, "power of two", {"measure", "--chunk-size", "0", image});
-  expect_failure(cli::kFailure, "64 TiB", {"measure", "--size", "65T"});
+  expect_failure(cli::kUsage, "power of two", {"measure", "--chunk-size", "3M", image});
+  expect_failure(cli::kUsage, "power of two", {"measure", "--chunk-size", "0", image});
+  expect_failure(cli::kUsage, "64 TiB", {"measure", "--size", "65T"});
   expect_failure(cli::kFailure, "\"s9\"", {"measure", "-s", "s9", image});
   fvd_ok({"measure", "--chunk-size", "64M", image});
 }

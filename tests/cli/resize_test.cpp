@@ -59,7 +59,7 @@ TEST_F(CliResize, RefusesSizesThatNoDiskHas) {
   expect_failure(cli::kFailure, "64 TiB", {"resize", image, "65T"});
   expect_failure(cli::kFailure, "64 TiB", {"resize", image, "+15.9999999E"});
   expect_failure(cli::kFailure, "nothing", {"resize", "--shrink", image, "-64M"});
-  expect_failure(cli::kFailure, image, {"resize", "--shrink", image, "0"});
+  expect_failure(cli::kUsage, "512 bytes", {"resize", "--shrink", image, "0"});
   EXPECT_EQ(size(), 64 * kMiB);
 }
 

@@ -18,17 +18,6 @@ namespace {
 
 constexpr std::uint64_t kSize = 20 * kSmallChunk + 512;
 
-Outcome fvd_with_input(const std::string& input, const cli::Arguments& arguments) {
-  std::istringstream in(input);
-  std::ostringstream out;
-  std::ostringstream err;
-  Outcome outcome;
-  outcome.status = cli::run(arguments, {in, out, err});
-  outcome.out = out.str();
-  outcome.err = err.str();
-  return outcome;
-}
-
 std::string file_bytes(const std::string& path) {
   std::string bytes(std::filesystem::file_size(path), '\0');
   std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -68,9 +57,11 @@ class CliStream : public ::testing::Test {
   [[nodiscard]] std::string send(const std::string& name, const std::string& old = {}) const {
     return old.empty() ? fvd_ok({"send", source, name}) : fvd_ok({"send", "-i", old, source, name});
   }
+  static Outcome receive_outcome(const std::string& image, const std::string& stream, const std::string& name) {
+    return name.empty() ? fvd({"receive", image}, stream) : fvd({"receive", "--name", name, image}, stream);
+  }
   static void receive(const std::string& image, const std::string& stream, const std::string& name = {}) {
-    const Outcome outcome = fvd_with_input(
-        stream, name.empty() ? cli::Arguments{"receive", image} : cli::Arguments{"receive", "--name", name, image});
+    const Outcome outcome = receive_outcome(image, stream, name);
     EXPECT_EQ(outcome.status, cli::kSuccess) << outcome.err;
     EXPECT_EQ(outcome.err, "");
     EXPECT_TRUE(outcome.out.starts_with("received snapshot ")) << outcome.out;
@@ -80,8 +71,7 @@ class CliStream : public ::testing::Test {
   static void refuse(const std::string& image, const std::string& stream, const std::string& part,
                      const std::string& name = {}) {
     const std::string before = file_bytes(image);
-    const Outcome outcome = fvd_with_input(
-        stream, name.empty() ? cli::Arguments{"receive", image} : cli::Arguments{"receive", "--name", name, image});
+    const Outcome outcome = receive_outcome(image, stream, name);
     EXPECT_EQ(outcome.status, cli::kFailure) << outcome.out;
     EXPECT_NE(outcome.err.find(part), std::string::npos) << "no \"" << part << "\" in: " << outcome.err;
     EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
@@ -203,7 +193,7 @@ TEST_F(CliStream, RefusesWhatDoesNotFit) {
   expect_failure(cli::kFailure, "no snapshot \"none\"", {"send", source, "none"});
   expect_failure(cli::kFailure, "no snapshot \"none\"", {"send", "-i", "none", source, "s1"});
   expect_failure(cli::kFailure, "since itself", {"send", "-i", "s1", source, "s1"});
-  EXPECT_EQ(fvd_with_input("", {"receive", "--name", "", copy}).status, cli::kUsage);
+  EXPECT_EQ(fvd({"receive", "--name", "", copy}).status, cli::kUsage);
 }
 
 TEST_F(CliStream, AnImageInUseIsReadByForceOnly) {

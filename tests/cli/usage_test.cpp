@@ -84,6 +84,24 @@ TEST(CliUsage, MistypedCommandsGetASuggestion) {
   EXPECT_EQ(far.err.find("did you mean"), std::string::npos) << far.err;
 }
 
+TEST(CliUsage, MistypedOptionsGetASuggestion) {
+  expect_failure(cli::kUsage, "did you mean --json?", {"info", "--jsno", "x"});
+  expect_failure(cli::kUsage, "did you mean --chunk-size?", {"create", "--chunksize=1M", "x", "1G"});
+  expect_failure(cli::kUsage, "did you mean \"--help\"?", {"--hlep"});
+  expect_failure(cli::kUsage, "unknown option", {"--frobnicate"});
+  EXPECT_EQ(fvd({"info", "--frobnicate", "x"}).err.find("did you mean"), std::string::npos);
+  EXPECT_EQ(fvd({"info", "-x", "x"}).err.find("did you mean"), std::string::npos);
+}
+
+TEST(CliUsage, HelpIsACommandToo) {
+  EXPECT_EQ(fvd_ok({"help"}), fvd_ok({"--help"}));
+  EXPECT_EQ(fvd_ok({"help", "--help"}), fvd_ok({"--help"}));
+  EXPECT_EQ(fvd_ok({"help", "create"}), fvd_ok({"create", "--help"}));
+  EXPECT_EQ(fvd_ok({"help", "snapshot"}), fvd_ok({"snapshot", "--help"}));
+  EXPECT_EQ(fvd_ok({"help", "snapshot", "goto"}), fvd_ok({"snapshot", "goto", "--help"}));
+  expect_failure(cli::kUsage, "did you mean \"create\"?", {"help", "craete"});
+}
+
 TEST(CliUsage, SuggestionsAreNeverFarFetched) {
   EXPECT_EQ(cli::suggest("chekc", {"create", "check"}), "check");
   EXPECT_EQ(cli::suggest("", {"create", "check"}), "");
@@ -112,6 +130,13 @@ TEST(CliUsage, MessagesStayOnOneLineWhateverTheArguments) {
   expect_failure(cli::kUsage, "unexpected argument \"a?b\"", {"info", "x", "a\nb"});
   expect_failure(cli::kUsage, "unknown command \"a?b\"", {"a\nb"});
   expect_failure(cli::kFailure, "no?such", {"info", "/no\nsuch"});
+  TemporaryDirectory directory;
+  const std::string image = directory.file("a\nb");
+  EXPECT_NE(fvd_ok({"create", image, "1M"}).find("a?b: 1 MiB"), std::string::npos);
+  for (const char* command : {"info", "check", "compact", "flatten"}) {
+    EXPECT_NE(fvd_ok({command, image}).find("a?b"), std::string::npos) << command;
+  }
+  EXPECT_NE(fvd_ok({"resize", image, "2M"}).find("a?b: 2 MiB"), std::string::npos);
 }
 
 // A stream that takes nothing, as a full disk or a closed pipe.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <span>
 
 #include "support/tracked_image.h"
 
@@ -21,11 +22,29 @@ std::uint64_t fill(TrackedImage& image, std::uint64_t seed) {
   return chunk;
 }
 
+// From now on the host has so much space left, which is nothing for use_up().
+void leave(TrackedImage& image, std::uint64_t bytes) {
+  image.disk().set_capacity(*image.disk().open()->allocated() + bytes);
+}
+void use_up(TrackedImage& image) { leave(image, 0); }
+
+// Nothing acknowledged is lost, now or by a power cut with those seeds.
+void expect_nothing_lost(TrackedImage& image, std::span<const std::uint64_t> seeds) {
+  ASSERT_EQ(image.compare(), "");
+  ASSERT_EQ(image.power_cut(seeds), "");
+}
+void expect_nothing_lost(TrackedImage& image) { expect_nothing_lost(image, std::array<std::uint64_t, 2>{0, 1}); }
+
+void flush_well(TrackedImage& image) {
+  ASSERT_EQ(image.flush(), "");
+  ASSERT_EQ(image.last_code(), Code::kOk) << "a full disk must not block a flush";
+}
+
 TEST(FullDisk, WritersHearOfItAndNothingAcknowledgedIsLost) {
   TrackedImage image(small_chunks(kSize));
   ASSERT_EQ(image.write(0, pattern(4 * kSmallChunk, 1)), "");
   ASSERT_EQ(image.create("s"), "");
-  image.disk().set_capacity(*image.disk().open()->allocated() + 20 * kSmallChunk);
+  leave(image, 20 * kSmallChunk);
   image.disk().arm({});
   const std::uint64_t written = fill(image, 10);
   EXPECT_EQ(image.last_code(), Code::kNoSpace);
@@ -34,10 +53,8 @@ TEST(FullDisk, WritersHearOfItAndNothingAcknowledgedIsLost) {
   ASSERT_EQ(image.compare(), "");
   // A full disk never blocks a flush of what was acknowledged.
   image.disk().disarm();
-  ASSERT_EQ(image.flush(), "");
-  EXPECT_EQ(image.last_code(), Code::kOk);
-  ASSERT_EQ(image.compare(), "");
-  ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+  flush_well(image);
+  expect_nothing_lost(image);
 }
 
 TEST(FullDisk, OverwritesOfOwnedChunksGoOn) {
@@ -47,8 +64,7 @@ TEST(FullDisk, OverwritesOfOwnedChunksGoOn) {
   image.disk().set_capacity(0);
   ASSERT_EQ(image.write(4096, pattern(4096, 2)), "");
   EXPECT_EQ(image.last_code(), Code::kOk);
-  ASSERT_EQ(image.flush(), "");
-  EXPECT_EQ(image.last_code(), Code::kOk);
+  flush_well(image);
   ASSERT_EQ(image.compare(), "");
 }
 
@@ -58,7 +74,7 @@ TEST(FullDisk, DeletingMakesRoom) {
   ASSERT_EQ(image.create("s"), "");
   ASSERT_EQ(image.write(0, pattern(16 * kSmallChunk, 2)), "");
   ASSERT_EQ(image.flush(), "");
-  image.disk().set_capacity(*image.disk().open()->allocated() + 4 * kSmallChunk);
+  leave(image, 4 * kSmallChunk);
   image.disk().arm({});
   while (true) {
     ASSERT_EQ(image.write(20 * kSmallChunk + image.disk().operations() * kSmallChunk % (30 * kSmallChunk),
@@ -74,12 +90,8 @@ TEST(FullDisk, DeletingMakesRoom) {
   ASSERT_EQ(image.write(50 * kSmallChunk, pattern(8 * kSmallChunk, 4)), "");
   EXPECT_EQ(image.last_code(), Code::kOk);
   ASSERT_EQ(image.flush(), "");
-  ASSERT_EQ(image.compare(), "");
-  ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 3>{0, 1, 9}), "");
+  expect_nothing_lost(image, std::array<std::uint64_t, 3>{0, 1, 9});
 }
-
-// Takes all that is left: from now on nothing can be allocated.
-void use_up(TrackedImage& image) { image.disk().set_capacity(*image.disk().open()->allocated()); }
 
 // The journal holds two batches, so nearly every flush needs a new base table.
 TEST(FullDisk, FlushesGoOnHoweverOftenTheJournalFillsUp) {
@@ -100,13 +112,11 @@ TEST(FullDisk, FlushesGoOnHoweverOftenTheJournalFillsUp) {
       SCOPED_TRACE(i);
       ASSERT_EQ(image.discard(i * kSmallChunk, i % 2 == 0 ? kSmallChunk : 8192), "");
       EXPECT_EQ(image.last_code(), Code::kOk);
-      ASSERT_EQ(image.flush(), "");
-      ASSERT_EQ(image.last_code(), Code::kOk) << "a full disk must not block a flush";
+      flush_well(image);
       use_up(image);
     }
     EXPECT_GE(metric(*image.image(), "fvd_checkpoints_total"), before + 5);
-    ASSERT_EQ(image.compare(), "");
-    ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+    expect_nothing_lost(image);
   }
 }
 
@@ -169,8 +179,7 @@ TEST(FullDisk, EveryDeletionGoesThroughAlsoTheFirstThingAfterOpening) {
       use_up(image);
     }
     ASSERT_EQ(image.flush(), "");
-    ASSERT_EQ(image.compare(), "");
-    ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+    expect_nothing_lost(image);
   }
 }
 
@@ -184,8 +193,7 @@ TEST(FullDisk, GoingToASnapshotNeedsNoSpace) {
   use_up(again);
   ASSERT_EQ(again.go_to("s"), "");
   EXPECT_EQ(again.last_code(), Code::kOk);
-  ASSERT_EQ(again.compare(), "");
-  ASSERT_EQ(again.power_cut(std::array<std::uint64_t, 2>{0, 1}), "");
+  expect_nothing_lost(again);
 }
 
 // What is held is nowhere to be seen once the image is closed.
@@ -208,7 +216,7 @@ TEST(FullDisk, SnapshotOperationsAreRefusedWhole) {
     ASSERT_EQ(image.write(0, pattern(8 * kSmallChunk, 1)), "");
     ASSERT_EQ(image.create("s"), "");
     ASSERT_EQ(image.write(0, pattern(4 * kSmallChunk + 4096, 2)), "");
-    image.disk().set_capacity(*image.disk().open()->allocated() + spare);
+    leave(image, spare);
     image.disk().arm({});
     ASSERT_EQ(image.create("t"), "");
     EXPECT_FALSE(image.image()->read_only()) << image.image()->info().error;
@@ -217,8 +225,7 @@ TEST(FullDisk, SnapshotOperationsAreRefusedWhole) {
       ASSERT_EQ(image.rename("t", "renamed"), "");
     }
     ASSERT_EQ(image.go_to("s"), "");
-    ASSERT_EQ(image.compare(), "");
-    ASSERT_EQ(image.power_cut(std::array<std::uint64_t, 3>{0, 1, spare + 5}), "");
+    expect_nothing_lost(image, std::array<std::uint64_t, 3>{0, 1, spare + 5});
   }
 }
 
@@ -226,7 +233,7 @@ TEST(FullDisk, GoesOnWhenThereIsSpaceAgain) {
   TrackedImage image(small_chunks(kSize));
   ASSERT_EQ(image.write(0, pattern(8 * kSmallChunk, 1)), "");
   ASSERT_EQ(image.create("s"), "");
-  image.disk().set_capacity(*image.disk().open()->allocated() + 3 * kSmallChunk);
+  leave(image, 3 * kSmallChunk);
   image.disk().arm({});
   fill(image, 30);
   ASSERT_EQ(image.create("t"), "");
