@@ -14,6 +14,9 @@ action=$1 domain=$2 name=${3-}
 mapfile -t disks < <(virsh --quiet domblklist "$domain" | awk '{ sub(/^ *[^ ]+ +/, "") } /\/current-state$/')
 ((${#disks[@]} == 1)) || die "$domain has ${#disks[@]} disks that are a current-state: this is for one"
 mountpoint=${disks[0]%/current-state}
+if [[ ! -d "$mountpoint/snapshots" ]]; then
+  die "no image is mounted at $mountpoint; mount it first (systemctl start fvdfs@$domain, where that is how it is mounted)"
+fi
 running() { [[ "$(virsh --quiet domstate "$domain")" == running* ]]; }
 
 case "$action" in
@@ -25,12 +28,19 @@ case "$action" in
     ;;
   revert)
     [[ -d "$mountpoint/snapshots/$name" ]] || die "no snapshot $name"
-    ran=no
+    ran=no image=$(findmnt -nro SOURCE --mountpoint "$mountpoint" | tail -n 1)
     ! running || { ran=yes && virsh --quiet destroy "$domain"; }
+    go_to() { # Where a hook of libvirt unmounts the image with the end of the machine, the tool does it.
+      if [[ -d "$mountpoint/snapshots" ]]; then
+        mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state"
+      else
+        "${FVD_BINARY-fvd}" snapshot goto "$image" "$name"
+      fi
+    }
     for ((tries = 0; tries < 100; tries++)); do # until QEMU has let go of the disk
-      mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state" 2>/dev/null && break || sleep 0.1
+      go_to 2>/dev/null && break || sleep 0.1
     done
-    ((tries < 100)) || mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state"
+    ((tries < 100)) || go_to
     [[ "$ran" == no ]] || virsh --quiet start "$domain"
     ;;
   delete) rmdir "$mountpoint/snapshots/$name" ;;

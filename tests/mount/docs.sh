@@ -30,6 +30,13 @@ blocks "$top/docs/libvirt.md" xml
 for block in "$work/blocks"/*; do
   python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])' "$block" || fail "${block##*/} is not XML"
 done
+if command -v apparmor_parser >/dev/null; then # The lines for AppArmor, as part of a profile; nothing is loaded.
+  { echo 'profile fvdfs-test {' && grep '^    /srv.*,$' "$top/docs/libvirt.md" && echo '}'; } >"$work/profile"
+  (($(wc -l <"$work/profile") == 4)) || fail "libvirt.md should have two lines for AppArmor: $(<"$work/profile")"
+  apparmor_parser --skip-kernel-load --skip-cache "$work/profile" >"$work/said" 2>&1 || fail "AppArmor: $(<"$work/said")"
+else
+  echo "no apparmor_parser here: the lines for AppArmor were not checked"
+fi
 blocks "$top/docs/libvirt.md" sh
 for block in "$work/blocks"/*; do sh -n "$block" || fail "${block##*/} is not a script"; done
 
