@@ -24,6 +24,12 @@ for document in "$top"/*.md "$top"/docs/*.md; do
   done < <(grep -oE '\]\([^):# ]+' "$document" | cut -c 3- | grep -v '^https\?$' || true)
 done
 
+# The recording in the README still shows what the commands do.
+timeout -k 5 200 python3 "$top/docs/demo.py" "$work/demo.svg" >"$work/said" 2>&1 || fail "docs/demo.py: $(<"$work/said")"
+commands() { grep -o '>\$ </tspan>.*' "$1"; }
+diff <(commands "$work/demo.svg") <(commands "$top/docs/demo.svg") ||
+  fail "docs/demo.svg is not of this docs/demo.py: run docs/demo.py docs/demo.svg"
+
 blocks "$top/docs/hypervisors.md" json
 for block in "$work/blocks"/*; do python3 -m json.tool "$block" >/dev/null || fail "${block##*/} is not JSON"; done
 blocks "$top/docs/libvirt.md" xml
