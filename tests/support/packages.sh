@@ -25,7 +25,7 @@ need_packages() {
     printf 'Missing packages. Install them, then run this again:\n\n  sudo apt-get install %s\n\n' "${missing[*]}" >&2
     exit 1
   fi
-  echo "installing ${missing[*]}"
+  echo "installing (this may take some minutes): ${missing[*]}"
   local log
   log=$(mktemp)
   # The lists on a machine may be absent or too old to name files that the mirror still has.
