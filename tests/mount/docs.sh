@@ -36,6 +36,10 @@ blocks "$top/docs/libvirt.md" xml
 for block in "$work/blocks"/*; do
   python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])' "$block" || fail "${block##*/} is not XML"
 done
+blocks "$top/docs/service.md" yaml
+if command -v promtool >/dev/null; then
+  promtool check rules "$work/blocks/yaml.01" >"$work/said" 2>&1 || fail "promtool: $(<"$work/said")"
+fi
 if command -v apparmor_parser >/dev/null; then # The lines for AppArmor, as part of a profile; nothing is loaded.
   { echo 'profile fvdfs-test {' && grep '^    /srv.*,$' "$top/docs/libvirt.md" && echo '}'; } >"$work/profile"
   (($(wc -l <"$work/profile") == 4)) || fail "libvirt.md should have two lines for AppArmor: $(<"$work/profile")"
