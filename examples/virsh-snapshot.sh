@@ -17,11 +17,11 @@ mountpoint=${disks[0]%/current-state}
 if [[ ! -d "$mountpoint/snapshots" ]]; then
   die "no image is mounted at $mountpoint; mount it first (systemctl start fvdfs@$domain, where that is how it is mounted)"
 fi
-running() { [[ "$(virsh --quiet domstate "$domain")" == running* ]]; }
+state=$(virsh --quiet domstate "$domain")
 
 case "$action" in
   create)
-    if running && virsh --quiet qemu-agent-command "$domain" '{"execute":"guest-ping"}' >/dev/null 2>&1; then
+    if [[ "$state" == running* ]] && virsh --quiet qemu-agent-command "$domain" '{"execute":"guest-ping"}' >/dev/null 2>&1; then
       exec "$(dirname "${BASH_SOURCE[0]}")/freeze-snapshot.sh" "$mountpoint" "$name" --domain "$domain"
     fi
     mkdir "$mountpoint/snapshots/$name"
@@ -29,7 +29,10 @@ case "$action" in
   revert)
     [[ -d "$mountpoint/snapshots/$name" ]] || die "no snapshot $name"
     ran=no image=$(findmnt -nro SOURCE --mountpoint "$mountpoint" | tail -n 1)
-    ! running || { ran=yes && virsh --quiet destroy "$domain"; }
+    if [[ "$state" != shut\ off* && "$state" != crashed* ]]; then
+      ran=yes
+      virsh --quiet destroy "$domain"
+    fi
     go_to() { # Where a hook of libvirt unmounts the image with the end of the machine, the tool does it.
       if [[ -d "$mountpoint/snapshots" ]]; then
         mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state"
@@ -41,7 +44,8 @@ case "$action" in
       go_to 2>/dev/null && break || sleep 0.1
     done
     ((tries < 100)) || go_to
-    [[ "$ran" == no ]] || virsh --quiet start "$domain"
+    if [[ "$state" == paused* ]]; then paused=--paused; else paused=''; fi
+    [[ "$ran" == no ]] || virsh --quiet start "$domain" $paused
     ;;
   delete) rmdir "$mountpoint/snapshots/$name" ;;
   list) cat "$mountpoint/.fvd/tree" ;;

@@ -48,8 +48,13 @@ cat >"$root/etc/systemd/system/machine.service" <<'UNIT'
 Requires=fvdfs@a.service
 After=fvdfs@a.service
 [Service]
-ExecStart=/bin/bash -c 'exec 3<>/srv/vm/a/current-state; trap "printf %%s last >&3; sync -d /srv/vm/a/current-state; exit 0" TERM; while :; do sleep 0.1; done'
+ExecStart=/bin/bash /machine
 UNIT
+cat >"$root/machine" <<'MACHINE'
+exec 3<>/srv/vm/a/current-state
+trap 'printf last >&3 && sync -d /srv/vm/a/current-state; exit' TERM
+while :; do sleep 0.1; done
+MACHINE
 cat >"$root/etc/systemd/system/trial.service" <<'UNIT'
 [Unit]
 After=multi-user.target
@@ -98,8 +103,13 @@ echo "SHUTTING DOWN"
 TRIAL
 
 timeout -k 10 300 script -qec "systemd-nspawn --quiet --register=no --keep-unit --directory=$root --bind=/dev/fuse \
-  --property=DeviceAllow='/dev/fuse rwm' --boot systemd.log_target=console systemd.default_standard_output=journal" "$work/console" </dev/null >/dev/null 2>&1 || true
-[[ -s "$root/var/log/trial" ]] || { grep -q 'Reached target' "$work/console" || skip "systemd does not boot here: $(tail -n 3 "$work/console")"; }
+  --property=DeviceAllow='/dev/fuse rwm' --boot systemd.log_target=console" "$work/console" </dev/null >/dev/null 2>&1 || true
+# It leaves its control groups behind where no systemd looks after them; those that are in use stay.
+for group in /sys/fs/cgroup/{,systemd,unified}/{payload,supervisor}; do
+  [[ ! -d "$group" ]] || find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+done
+[[ -s "$root/var/log/trial" ]] || grep -q 'Reached target' "$work/console" ||
+  skip "systemd does not boot here: $(tail -n 3 "$work/console")"
 cat "$root/var/log/trial"
 for word in WAITED RESTARTED STOPPED 'SHUTTING DOWN'; do grep -qx "$word" "$root/var/log/trial" || fail "not: $word"; done
 "$FVD_BINARY" check "$root/srv/vm/a.fvd" >"$work/check" || fail "the image is not consistent: $(<"$work/check")"

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # docs/libvirt.md with libvirt's own daemon: its domain is defined and starts on an image that its hook mounts, QEMU runs as
 # libvirt-qemu, examples/virsh-snapshot.sh takes a snapshot with the file systems of the machine at rest and goes back to it,
-# and whatever fails in between, the machine is thawed. All in a mount namespace with an /etc, a /run and a /srv of its own.
+# and whatever fails in between, the machine is thawed. All in namespaces, with an /etc, a
+# /run and a /srv of its own.
 # ctest: TIMEOUT 400 LABELS mount;slow
 set -euo pipefail
 if ((EUID != 0)); then echo "skipped: needs root for a mount namespace" && exit 77; fi
 if [[ "${1-}" != inside ]]; then
-  unshare --mount --pid --fork --mount-proc true 2>/dev/null || { echo "skipped: no namespaces here" && exit 77; }
+  unshare --mount --net --pid --fork --mount-proc true 2>/dev/null || { echo "skipped: no namespaces here" && exit 77; }
   # The shell as the first process of its own: it reaps QEMU at once, for which libvirt waits, and whatever is left ends with it.
-  exec timeout -k 10 380 unshare --mount --propagation private --pid --fork --mount-proc --kill-child=TERM \
+  exec timeout -k 10 380 unshare --mount --net --propagation private --pid --fork --mount-proc --kill-child=TERM \
     bash "${BASH_SOURCE[0]}" inside
 fi
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -82,7 +83,7 @@ end_libvirt() {
   [[ -n "$libvirtd" ]] || return 0
   timeout 30 virsh --quiet destroy a
   kill "$libvirtd" && wait "$libvirtd"
-  umount -l /var/lib /var/cache /var/log /run
+  umount -l /dev/fuse "$work/dev" /var/lib /var/cache /var/log /run
 } >/dev/null 2>&1
 clean_up_all() {
   local status=$?
@@ -213,3 +214,42 @@ says "$(libvirt domstate a | head -n 1)" paused
 libvirt destroy a
 libvirt undefine a
 "$FVD_BINARY" check "$image" || fail "fvd check: status $?"
+
+step "qemu:///session, as an ordinary user without allow_other"
+echo "fvdtest:x:64058:64058::$work/user:/bin/sh" >>/etc/passwd
+echo 'fvdtest:x:64058:' >>/etc/group
+mkdir -p "$work"/{user/run,dev}
+mount -t tmpfs -o mode=755 fvdfs-test "$work/dev"
+mknod -m 666 "$work/dev/fuse" c 10 229
+mount --bind "$work/dev/fuse" /dev/fuse
+cp "$FVD_BINARY" "$work/bin/fvd"
+cp "$FVDFS_BINARY" "$work/bin/fvdfs"
+cp -r "$top/examples" "$work/examples"
+sed "s|/srv/vm/a/|$work/user/vm/|; s|<kernel>.*</cmdline>||; s|<serial.*</serial>||" "$work/a.xml" >"$work/user/a.xml"
+chmod -R a+rX "$work/bin" "$work/examples"
+chown -R fvdtest: "$work/user"
+as_user() {
+  timeout -k 5 120 runuser -u fvdtest -- env PATH="$work/bin:$work/examples:$PATH" HOME="$work/user" \
+    XDG_RUNTIME_DIR="$work/user/run" LIBVIRT_DEFAULT_URI=qemu:///session bash -euo pipefail -c "cd; $1"
+}
+if ! as_user ': <>/dev/fuse' 2>/dev/null; then
+  echo "/dev/fuse cannot be opened by others here: not tried"
+  exit 0
+fi
+as_user '
+  fvd create vm.fvd 64M >/dev/null
+  mkdir vm
+  fvdfs --pidfile pid vm.fvd vm
+  mkdir vm/snapshots/s1
+  virsh --quiet define a.xml
+  virsh --quiet start --paused a
+  ps -o user:20= -C qemu-system-x86_64
+  virsh-snapshot.sh create a s2
+  virsh-snapshot.sh revert a s1
+  virsh --quiet domstate a | head -n 1
+  virsh-snapshot.sh list a | head -n 1
+  virsh --quiet destroy a
+  fusermount3 -u vm
+  while [ -e pid ]; do sleep 0.05; done
+  fvd check vm.fvd >/dev/null' >"$work/said" || fail "as an ordinary user: $(<"$work/said")"
+says "$(<"$work/said")" $'fvdtest\npaused\ns1->{s2, (current-state)}'
