@@ -16,6 +16,7 @@ if [[ "${1-}" != inside ]]; then
   unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "no namespaces here"
   exec unshare --mount --propagation private --pid --fork --mount-proc --kill-child=TERM bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 
 fail() {
   echo "package_boot: $*" >&2

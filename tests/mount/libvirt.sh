@@ -12,6 +12,7 @@ if [[ "${1-}" != inside ]]; then
   exec timeout -k 10 380 unshare --mount --net --propagation private --pid --fork --mount-proc --kill-child=TERM \
     bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 support=$top/tests/support/qemu
 . "$support/rig.sh"

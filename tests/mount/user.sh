@@ -15,6 +15,7 @@ if [[ "${1-}" != inside ]]; then
   unshare --mount true 2>/dev/null || skip "no mount namespaces here"
   exec timeout -k 10 100 unshare --mount --propagation private bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 [[ -e /etc/fuse.conf ]] || skip "no /etc/fuse.conf"
 
 fail() {

@@ -17,6 +17,7 @@ if [[ "${1-}" != inside ]]; then
   exec timeout -k 10 280 unshare --mount --propagation private --pid --fork --mount-proc --kill-child=TERM \
     bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 
 fail() {
   echo "user_recipes: $*" >&2
