@@ -25,20 +25,25 @@ run() { # Shows a command, with short names for the places, and runs it.
   local shown="$*"
   shown=${shown//$mountpoint/disk}
   shown=${shown//$work\//}
+  shown=${shown//$FVDFS_BINARY/fvdfs}
+  shown=${shown//$FVD_BINARY/fvd}
   printf '  $ %s\n' "$shown"
   "$@"
 }
+fvd() { run "$FVD_BINARY" "$@" | sed "s|$work/||g"; }
 die() {
   printf 'quickstart: %s\n' "$*" >&2
   exit 1
 }
 
+built=no
 if [[ -z "${FVDFS_BINARY-}" || -z "${FVD_BINARY-}" ]]; then
   . tests/support/packages.sh
   . tests/support/build.sh
   need_packages "${build_packages[@]}" fuse3 attr e2fsprogs util-linux mount
-  say "Building (into build/)"
-  configure build "${optimised[@]}"
+  built=yes
+  say "Building (into build/; a few minutes)"
+  configure build "${optimised[@]}" --log-level=WARNING
   build build fvdfs fvd_tool
   FVDFS_BINARY=$PWD/build/fvdfs FVD_BINARY=$PWD/build/fvd
 fi
@@ -206,7 +211,7 @@ elif [[ "$loop" == yes ]] && ! losetup --find >/dev/null 2>&1; then
 fi
 
 say "An image with a disk of 256 MiB, mounted"
-run "$FVD_BINARY" create "$image" 256M
+fvd create "$image" 256M
 run "$FVDFS_BINARY" --pidfile "$pidfile" "$image" "$mountpoint"
 daemon=$(<"$pidfile")
 
@@ -254,5 +259,8 @@ for name in s1 s2 s3 s4 s5; do verify "$name" "$mountpoint/snapshots/$name/disk.
 
 say "Unmount and check the image"
 unmount_image
-run "$FVD_BINARY" check "$image"
+fvd check "$image"
 say "All as it should be."
+if [[ "$built" == yes ]]; then
+  echo "The programs are build/fvdfs and build/fvd. To install them, and to run a virtual machine: docs/usage.md"
+fi

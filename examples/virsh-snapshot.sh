@@ -14,24 +14,38 @@ action=$1 domain=$2 name=${3-}
 mapfile -t disks < <(virsh --quiet domblklist "$domain" | awk '{ sub(/^ *[^ ]+ +/, "") } /\/current-state$/')
 ((${#disks[@]} == 1)) || die "$domain has ${#disks[@]} disks that are a current-state: this is for one"
 mountpoint=${disks[0]%/current-state}
-running() { [[ "$(virsh --quiet domstate "$domain")" == running* ]]; }
+if [[ ! -d "$mountpoint/snapshots" ]]; then
+  die "no image is mounted at $mountpoint; mount it first (systemctl start fvdfs@$domain, where that is how it is mounted)"
+fi
+state=$(virsh --quiet domstate "$domain")
 
 case "$action" in
   create)
-    if running && virsh --quiet qemu-agent-command "$domain" '{"execute":"guest-ping"}' >/dev/null 2>&1; then
+    if [[ "$state" == running* ]] && virsh --quiet qemu-agent-command "$domain" '{"execute":"guest-ping"}' >/dev/null 2>&1; then
       exec "$(dirname "${BASH_SOURCE[0]}")/freeze-snapshot.sh" "$mountpoint" "$name" --domain "$domain"
     fi
     mkdir "$mountpoint/snapshots/$name"
     ;;
   revert)
     [[ -d "$mountpoint/snapshots/$name" ]] || die "no snapshot $name"
-    ran=no
-    ! running || { ran=yes && virsh --quiet destroy "$domain"; }
+    ran=no image=$(findmnt -nro SOURCE --mountpoint "$mountpoint" | tail -n 1)
+    if [[ "$state" != shut\ off* && "$state" != crashed* ]]; then
+      ran=yes
+      virsh --quiet destroy "$domain"
+    fi
+    go_to() { # Where a hook of libvirt unmounts the image with the end of the machine, the tool does it.
+      if [[ -d "$mountpoint/snapshots" ]]; then
+        mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state"
+      else
+        "${FVD_BINARY-fvd}" snapshot goto "$image" "$name"
+      fi
+    }
     for ((tries = 0; tries < 100; tries++)); do # until QEMU has let go of the disk
-      mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state" 2>/dev/null && break || sleep 0.1
+      go_to 2>/dev/null && break || sleep 0.1
     done
-    ((tries < 100)) || mv "$mountpoint/snapshots/$name" "$mountpoint/snapshots/current-state"
-    [[ "$ran" == no ]] || virsh --quiet start "$domain"
+    ((tries < 100)) || go_to
+    if [[ "$state" == paused* ]]; then paused=--paused; else paused=''; fi
+    [[ "$ran" == no ]] || virsh --quiet start "$domain" $paused
     ;;
   delete) rmdir "$mountpoint/snapshots/$name" ;;
   list) cat "$mountpoint/.fvd/tree" ;;

@@ -17,6 +17,7 @@ if [[ "${1-}" != inside ]]; then
   # Whatever is started in there ends with it.
   exec unshare --mount --propagation private --pid --fork --kill-child bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 
 fail() {
   echo "package_chroot: $*" >&2

@@ -24,12 +24,29 @@ for document in "$top"/*.md "$top"/docs/*.md; do
   done < <(grep -oE '\]\([^):# ]+' "$document" | cut -c 3- | grep -v '^https\?$' || true)
 done
 
+# The recording in the README still shows what the commands do.
+timeout -k 5 200 python3 "$top/docs/demo.py" "$work/demo.svg" >"$work/said" 2>&1 || fail "docs/demo.py: $(<"$work/said")"
+commands() { grep -o '>\$ </tspan>.*' "$1"; }
+diff <(commands "$work/demo.svg") <(commands "$top/docs/demo.svg") ||
+  fail "docs/demo.svg is not of this docs/demo.py: run docs/demo.py docs/demo.svg"
+
 blocks "$top/docs/hypervisors.md" json
 for block in "$work/blocks"/*; do python3 -m json.tool "$block" >/dev/null || fail "${block##*/} is not JSON"; done
 blocks "$top/docs/libvirt.md" xml
 for block in "$work/blocks"/*; do
   python3 -c 'import sys, xml.etree.ElementTree as tree; tree.parse(sys.argv[1])' "$block" || fail "${block##*/} is not XML"
 done
+blocks "$top/docs/service.md" yaml
+if command -v promtool >/dev/null; then
+  promtool check rules "$work/blocks/yaml.01" >"$work/said" 2>&1 || fail "promtool: $(<"$work/said")"
+fi
+if command -v apparmor_parser >/dev/null; then # The lines for AppArmor, as part of a profile; nothing is loaded.
+  { echo 'profile fvdfs-test {' && grep '^    /srv.*,$' "$top/docs/libvirt.md" && echo '}'; } >"$work/profile"
+  (($(wc -l <"$work/profile") == 4)) || fail "libvirt.md should have two lines for AppArmor: $(<"$work/profile")"
+  apparmor_parser --skip-kernel-load --skip-cache "$work/profile" >"$work/said" 2>&1 || fail "AppArmor: $(<"$work/said")"
+else
+  echo "no apparmor_parser here: the lines for AppArmor were not checked"
+fi
 blocks "$top/docs/libvirt.md" sh
 for block in "$work/blocks"/*; do sh -n "$block" || fail "${block##*/} is not a script"; done
 

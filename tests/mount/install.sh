@@ -9,6 +9,7 @@ if [[ "${1-}" != inside ]]; then
   unshare --mount true 2>/dev/null || { echo "install: no mount namespaces here: skipped" && exit 77; }
   exec timeout 60 unshare --mount --propagation private bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 
 fail() {
   echo "install: $*" >&2

@@ -143,6 +143,9 @@ step "metrics for Prometheus"
 mkdir "$work/textfile"
 "$examples/prometheus-textfile.sh" "$work/textfile" "$mountpoint" "$work"
 says "$(ls -A "$work/textfile")" fvdfs.prom
+if command -v promtool >/dev/null; then
+  promtool check metrics <"$work/textfile/fvdfs.prom" || fail "promtool finds fault with the metrics"
+fi
 python3 - "$work/textfile/fvdfs.prom" "$mountpoint" "$work" <<'PYTHON'
 import re, sys
 described, seen, last, up = set(), set(), None, {}

@@ -11,6 +11,7 @@ if [[ "${1-}" != inside ]]; then
   unshare --mount true 2>/dev/null || { echo "service: no mount namespaces here: skipped" && exit 77; }
   exec timeout -k 10 100 unshare --mount --propagation private bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 
 fail() {
   echo "service: $*" >&2

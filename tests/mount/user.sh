@@ -2,7 +2,7 @@
 # An ordinary user needs no privilege but fusermount3: makes an image, mounts it, takes, goes to, renames and deletes
 # snapshots, unmounts and checks. allow_other is explained where /etc/fuse.conf forbids it, and works where it does not.
 # The user is made for the test; a mount namespace has a /dev/fuse and a fuse.conf as on a system for users.
-# ctest: TIMEOUT 120
+# ctest: TIMEOUT 120 RESOURCE_LOCK users
 set -euo pipefail
 : "${FVD_BINARY:?the program fvd}" "${FVDFS_BINARY:?the program fvdfs}"
 
@@ -15,6 +15,7 @@ if [[ "${1-}" != inside ]]; then
   unshare --mount true 2>/dev/null || skip "no mount namespaces here"
   exec timeout -k 10 100 unshare --mount --propagation private bash "${BASH_SOURCE[0]}" inside
 fi
+. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
 [[ -e /etc/fuse.conf ]] || skip "no /etc/fuse.conf"
 
 fail() {

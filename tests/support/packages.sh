@@ -6,7 +6,9 @@ build_packages=(ca-certificates cmake g++ make ninja-build pkg-config libfuse3-d
   libspdlog-dev libgtest-dev libgmock-dev nlohmann-json3-dev libisal-dev)
 # What the tests use besides.
 test_packages=(fuse3 attr e2fsprogs util-linux mount qemu-utils qemu-system-x86 fio busybox-static cpio strace python3
-  procps libbenchmark-dev postmark qemu-system-common fish zsh lintian dpkg-dev qemu-guest-agent)
+  procps libbenchmark-dev postmark qemu-system-common fish zsh lintian dpkg-dev qemu-guest-agent
+  libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libxml2-utils apparmor
+  openssh-client dropbear-bin)
 # What the benchmarks use, to be built and to run.
 bench_packages=(libbenchmark-dev fuse3 fio qemu-utils qemu-system-common postmark strace e2fsprogs util-linux mount git
   python3)
@@ -23,7 +25,7 @@ need_packages() {
     printf 'Missing packages. Install them, then run this again:\n\n  sudo apt-get install %s\n\n' "${missing[*]}" >&2
     exit 1
   fi
-  echo "installing ${missing[*]}"
+  echo "installing (this may take some minutes): ${missing[*]}"
   local log
   log=$(mktemp)
   # The lists on a machine may be absent or too old to name files that the mirror still has.
