@@ -1,8 +1,6 @@
 #include "fuse/workers.h"
 
 #include <linux/fuse.h>
-#include <poll.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -27,20 +25,12 @@
 namespace fvdfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr unsigned kThreads = 10;  // all kept: making and unmaking threads on every burst costs most of the speed
 constexpr unsigned kLargeBuffers = 4;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kSmall = 64U << 10;  // longest request that is copied to hand the buffer on, without its head
 constexpr std::size_t kOwnBuffer = 256U << 10;  // the longest READ that the kernel sends unless told otherwise
 constexpr std::size_t kWriteHead = sizeof(fuse_in_header) + sizeof(fuse_write_in);
-
-constexpr auto kSpin = std::chrono::microseconds(50);
-constexpr auto kAtOnce = std::chrono::microseconds(2);  // sooner than any sleep: the request was there already
-constexpr int kMostCredit = 32;
-constexpr int kPriceOfMiss = 8;
-constexpr unsigned kRestWhenDeep = 16;
 
 thread_local std::span<std::byte> t_spare;
 
@@ -172,17 +162,9 @@ class Workers {
   // Bytes of the next request, 0 when the session is over, or a negative errno.
   ssize_t take(const Buffer& buffer) {
     for (;;) {
-      const bool spun = spin();
-      const Clock::time_point start = spun ? Clock::time_point{} : Clock::now();
       const ssize_t count = take_request(fd_, buffer.request(), buffer.capacity());
       const int error = errno;
-      if (count > 0) {
-        if (!spun) {
-          const auto waited = Clock::now() - start;
-          if (waited > kAtOnce && waited < kSpin) give_credit(2);
-        }
-        return count;
-      }
+      if (count > 0) return count;
       if (fuse_session_exited(session_) != 0) return 0;
       // ENOENT: the caller was interrupted before we came to take it.
       if (count < 0 && (error == ENOENT || error == EINTR || error == EAGAIN)) continue;
@@ -190,42 +172,9 @@ class Workers {
     }
   }
 
-  void give_credit(int amount) {
-    const int credit = credit_.load(std::memory_order_relaxed);
-    credit_.store(std::clamp(credit + amount, 0, kMostCredit), std::memory_order_relaxed);
-  }
-
-  // Looks for a request for a while. False when it was not this thread's turn to.
-  bool spin() {
-    thread_local unsigned rest = 0;
-    if (rest > 0) {
-      --rest;
-      return false;
-    }
-    if (credit_.load(std::memory_order_relaxed) == 0 || spinning_.exchange(true, std::memory_order_acquire)) {
-      return false;
-    }
-    pollfd wanted{fd_, POLLIN, 0};
-    bool found = ::poll(&wanted, 1, 0) != 0;
-    if (found) {
-      rest = kRestWhenDeep;  // requests queue up: looking first is a call for nothing
-    } else {
-      const Clock::time_point end = Clock::now() + kSpin;
-      do {
-        (void)::sched_yield();
-        found = ::poll(&wanted, 1, 0) != 0;
-      } while (!found && Clock::now() < end);
-      give_credit(found ? 1 : -kPriceOfMiss);
-    }
-    spinning_.store(false, std::memory_order_release);
-    return true;
-  }
-
   fuse_session* session_;
   int fd_;
   std::atomic<unsigned> takers_{0};
-  std::atomic<bool> spinning_{false};
-  std::atomic<int> credit_{0};
   std::atomic<int> error_{0};
   std::atomic<unsigned> finished_{0};
   sem_t look_{};  // the session may be over

@@ -4,9 +4,6 @@
 // there are a few such large buffers and more threads: only a thread that holds one may take a request. It goes on
 // holding it while it serves, unless nobody else is left to take the next: then it copies the request, which is small
 // or stays where it is, and hands the buffer on. In the common case no buffer changes hands.
-//
-// A thread that looks for the next request for some microseconds before it sleeps saves its own waking up, which is
-// most of what a small request costs. One thread at a time does so, and only while requests do come that soon.
 #ifndef FVDFS_WORKERS_H_
 #define FVDFS_WORKERS_H_
 
