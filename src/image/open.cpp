@@ -7,7 +7,9 @@
 
 #include "base/endian.h"
 #include "format/table.h"
+#include "format/v1_header.h"
 #include "image/image_impl.h"
+#include "image/v1_image.h"
 #include "io/posix_file.h"
 #include "snapshot/objects.h"
 #include "snapshot/refcounts.h"
@@ -28,6 +30,14 @@ Status named(const Status& s, const std::string& path) {
   return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
 }
 
+bool is_version_1(const std::string& path) {
+  PosixFileOptions how;
+  how.read_only = true;
+  const auto file = PosixFile::open(path, how);
+  std::array<std::byte, format::V1Header::kMagic.size()> first;
+  return file && (*file)->read(0, first) && format::V1Header::has_magic(first);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options) {
@@ -41,6 +51,8 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOp
   how.read_only = options.read_only;
   how.lock = options.force_share ? LockMode::kNone : options.read_only ? LockMode::kShared : LockMode::kExclusive;
   auto file = PosixFile::open(path, how);
+  // Whoever may only read a version 1 image, or reads it beside others, misses nothing that it has.
+  if (!file && !options.read_only && is_version_1(path)) return V1Image::refusal(path);
   if (!file) return file.status();
   return open_on(std::move(*file), options);
 }
@@ -49,6 +61,12 @@ Result<std::unique_ptr<Image>> Image::open_on(std::unique_ptr<File> file, const 
   const std::string path = file->path();
   std::array<std::byte, Header::kSize> page;
   if (Status s = file->read(0, page); !s) return named(s, path);
+  if (format::V1Header::has_magic(page)) {
+    if (!options.read_only) return V1Image::refusal(path);
+    auto image = V1Image::open(std::move(file));
+    if (!image) return named(image.status(), path);
+    return image;
+  }
   auto header = Header::decode(page);
   if (!header) return named(header.status(), path);
   auto image = std::make_unique<ImageImpl>(std::move(file), *header, options);
