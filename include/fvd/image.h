@@ -206,11 +206,20 @@ class Image : public StateReader {
   // Opens an image; recovers it first if it was not closed cleanly (replays the journal, no repair step, nothing
   // written until something changes). kLocked when another process has it open; kCorrupt or kUnsupported with the
   // reason when it cannot be trusted or served. An image of version 1 is opened for reading only, and writes nothing:
-  // kReadOnly when more is asked for, before anything else is. The image is locked against other opens until close() or destruction.
+  // kReadOnly when more is asked for, before anything else is. The image is locked against other opens until close() or
+  // destruction.
   static Result<std::unique_ptr<Image>> open(const std::string& path, const OpenOptions& options);
   // As above on files of the caller's, for tests; the image owns the file. No locking.
   static Status create_on(File& file, const CreateOptions& options);
   static Result<std::unique_ptr<Image>> open_on(std::unique_ptr<File> file, const OpenOptions& options);
+
+  // Makes an image of version 1 one of version 2, in place: data stays where it is, its journal is replayed, its base
+  // image stays its base. True when that was done, false for an image that is of version 2 already, which is not
+  // touched. All or nothing with respect to power loss; durable when it returns. kUnsupported where it cannot be done
+  // in place (`fvd convert -O fvd` makes a new image), kLocked when another process has the image open, kNoSpace, and
+  // what open() returns. On failure the image holds what it held.
+  static Result<bool> upgrade(const std::string& path);
+  static Result<bool> upgrade_on(std::unique_ptr<File> file);  // for tests; no locking
 
   ~Image() override = default;  // closes as close() does and drops its Status
   Image(const Image&) = delete;

@@ -10,6 +10,7 @@
 #include "format/object.h"
 #include "format/v1_header.h"
 #include "format/v1_journal.h"
+#include "format/v1_upgrade.h"
 #include "io/file.h"
 #include "io/posix_file.h"
 
@@ -176,9 +177,9 @@ class V1Checker {
 }  // namespace
 
 Result<bool> is_v1_image(File& file) {
-  std::array<std::byte, V1Header::kMagic.size()> first;
+  std::array<std::byte, format::kIdentityBytes> first;
   if (Status s = file.read(0, first); !s) return s;
-  return V1Header::has_magic(first);
+  return format::identify(first).kind == format::Identity::Kind::kVersion1;
 }
 
 Result<CheckReport> check_v1_image(File& file) { return V1Checker(file).run(); }

@@ -7,8 +7,8 @@
 
 #include "base/endian.h"
 #include "format/table.h"
-#include "format/v1_header.h"
 #include "image/image_impl.h"
+#include "image/upgrade.h"
 #include "image/v1_image.h"
 #include "io/posix_file.h"
 #include "snapshot/objects.h"
@@ -34,8 +34,8 @@ bool is_version_1(const std::string& path) {
   PosixFileOptions how;
   how.read_only = true;
   const auto file = PosixFile::open(path, how);
-  std::array<std::byte, format::V1Header::kMagic.size()> first;
-  return file && (*file)->read(0, first) && format::V1Header::has_magic(first);
+  const auto identity = file ? identify(**file) : Result<format::Identity>(file.status());
+  return identity && identity->kind == format::Identity::Kind::kVersion1;
 }
 
 }  // namespace
@@ -59,17 +59,19 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOp
 
 Result<std::unique_ptr<Image>> Image::open_on(std::unique_ptr<File> file, const OpenOptions& options) {
   const std::string path = file->path();
-  std::array<std::byte, Header::kSize> page;
-  if (Status s = file->read(0, page); !s) return named(s, path);
-  if (format::V1Header::has_magic(page)) {
+  const auto identity = identify(*file);
+  if (!identity) return named(identity.status(), path);
+  if (identity->kind == format::Identity::Kind::kVersion1) {
     if (!options.read_only) return V1Image::refusal(path);
     auto image = V1Image::open(std::move(file));
     if (!image) return named(image.status(), path);
     return image;
   }
-  auto header = Header::decode(page);
-  if (!header) return named(header.status(), path);
-  auto image = std::make_unique<ImageImpl>(std::move(file), *header, options);
+  if (identity->kind == format::Identity::Kind::kUnknown) return named(identity->why, path);
+  if (identity->torn && !options.read_only) {
+    if (Status s = finish_upgrade(*file, identity->header); !s) return named(s, path);
+  }
+  auto image = std::make_unique<ImageImpl>(std::move(file), identity->header, options);
   if (Status s = image->recover(); !s) return named(s, path);
   image->start_background();
   return std::unique_ptr<Image>(std::move(image));

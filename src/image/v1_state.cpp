@@ -180,6 +180,30 @@ Status V1State::check_chunks() {
   return Status::ok();
 }
 
+std::uint32_t V1State::first_free_chunk() const {
+  std::uint64_t first = 0;
+  for (const std::uint32_t number : table_) {
+    if (number != V1Header::kEmpty) first = std::max<std::uint64_t>(first, std::uint64_t{number} + 1);
+  }
+  for (const V1Header::Region& region : header_.regions()) {
+    const std::uint64_t end = region.offset + region.size;
+    if (end > header_.data_offset) first = std::max(first, div_ceil(end - header_.data_offset, header_.chunk_size));
+  }
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(first, V1Header::kNoChunk));
+}
+
+Status V1State::check_unique() const {
+  std::vector<std::uint32_t> numbers;
+  numbers.reserve(mapped_);
+  for (const std::uint32_t number : table_) {
+    if (number != V1Header::kEmpty) numbers.push_back(number);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  const auto twice = std::adjacent_find(numbers.begin(), numbers.end());
+  if (twice == numbers.end()) return Status::ok();
+  return {Code::kCorrupt, "the lookup table names chunk " + std::to_string(*twice) + " twice; run fvd check"};
+}
+
 std::uint64_t V1State::end_of_run(std::uint64_t block, std::uint64_t end) const {
   const std::uint64_t same = in_image(block) ? ~std::uint64_t{0} : 0;
   for (std::uint64_t word = block / 64; word * 64 < end; ++word) {

@@ -52,7 +52,11 @@ class V1State {
   [[nodiscard]] std::span<const std::uint32_t> table() const { return table_; }
   // A bit for each block of the base; words of 64, the lowest bit first.
   [[nodiscard]] std::span<const std::uint64_t> bitmap() const { return bitmap_; }
-  [[nodiscard]] std::uint64_t mapped() const { return mapped_; }     // entries of the table that name a chunk
+  [[nodiscard]] std::uint64_t mapped() const { return mapped_; }  // entries of the table that name a chunk
+  // The first physical chunk behind all that the table names and behind all metadata. REQUIRES a table.
+  [[nodiscard]] std::uint32_t first_free_chunk() const;
+  // kCorrupt when two virtual chunks have one physical chunk, which the original never makes.
+  [[nodiscard]] Status check_unique() const;
   [[nodiscard]] std::uint64_t replayed() const { return records_; }  // records of the journal
 
  private:
