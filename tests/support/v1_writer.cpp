@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/image_rig.h"
+
 namespace fvd::test {
 namespace {
 
@@ -189,6 +191,51 @@ void V1Writer::save(const std::string& image_path, bool clean) const {
   save_file(image_path, clean ? closed() : killed());
   if (has_base()) save_file(directory / options_.base_path, options_.base);
   if (!options_.data_path.empty()) save_file(directory / options_.data_path, store_);
+}
+
+std::vector<V1Case> v1_cases() {
+  const auto with_base = [](V1Options options, std::size_t base_size, std::uint32_t block_size) {
+    options.base_path = "base.raw";
+    options.base = v1_base(base_size);
+    options.block_size = block_size;
+    return options;
+  };
+  const V1Options compact{.size = 40 * 65536 + 512, .chunk_size = 65536};
+  const V1Options odd{.size = 3000 * 1024, .chunk_size = 36864};
+  const V1Options flat{.size = 2 * kMiB + 1024};
+  V1Options no_journal = compact;
+  no_journal.journal_size = 0;
+  V1Options data_file = flat;
+  data_file.data_path = "disk.data";
+  V1Options compact_data_file = with_base(odd, 1000000, 4096);
+  compact_data_file.data_path = "disk.data";
+  V1Options short_journal = with_base(compact, 1000000, 1536);
+  short_journal.journal_size = 4096;
+  return {{"Compact", compact},
+          {"OddChunks", odd},
+          {"Flat", flat},
+          {"NoJournal", no_journal},
+          {"DataFile", data_file},
+          {"CompactDataFile", compact_data_file},
+          {"ShortJournal", short_journal},
+          {"FlatOverBase", with_base(flat, 1000001, 65536)},
+          {"FlatOverBaseOddBlocks", with_base(flat, 1000001, 1536)},
+          {"CompactOverBase", with_base(compact, 1500000, 512)},
+          {"CompactOverBaseOddBlocks", with_base(compact, 1500000, 3584)},
+          {"CompactOverBaseLargeBlocks", with_base(compact, 1500000, 1 << 20)},
+          {"OddOverLongBase", with_base(odd, 4000000, 10240)}};
+}
+
+void write_some(V1Writer& writer) {
+  const std::uint64_t size = writer.content().size();
+  const std::uint64_t sectors = size / 512;
+  std::uint64_t at = 12345;
+  for (std::uint64_t i = 0; i < 30; ++i) {
+    at = at * 6364136223846793005ULL + 1442695040888963407ULL;
+    const std::uint64_t first = (at >> 20) % sectors;
+    const std::uint64_t count = std::min<std::uint64_t>(sectors - first, 1 + (at >> 50) % (i % 5 == 0 ? 300 : 9));
+    writer.write(first * 512, pattern(count * 512, i + 1));
+  }
 }
 
 }  // namespace fvd::test

@@ -3,13 +3,14 @@
 #ifndef FVD_TESTS_SUPPORT_V1_WRITER_H_
 #define FVD_TESTS_SUPPORT_V1_WRITER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "support/image_rig.h"
-
 namespace fvd::test {
+
+using Bytes = std::vector<std::byte>;
 
 struct V1Options {
   std::uint64_t size = 0;        // bytes
@@ -61,6 +62,15 @@ class V1Writer {
   std::uint64_t cursor_ = 0;
   std::uint32_t next_chunk_ = 0;
 };
+
+// Images of all kinds of geometry; bases and data files lie beside them.
+struct V1Case {
+  const char* name;
+  V1Options options;
+};
+std::vector<V1Case> v1_cases();
+// Writes here and there, most of it small.
+void write_some(V1Writer& writer);
 
 // A base image of `size` bytes, beginning as no other format does.
 Bytes v1_base(std::size_t size);

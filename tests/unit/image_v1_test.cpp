@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "io/posix_file.h"
+#include "support/image_rig.h"
 #include "support/v1_writer.h"
 
 namespace fvd::test {
@@ -16,56 +17,7 @@ OpenOptions reading() {
   return options;
 }
 
-struct Case {
-  const char* name;
-  V1Options options;
-};
-
-std::vector<Case> cases() {
-  const auto with_base = [](V1Options options, std::size_t base_size, std::uint32_t block_size) {
-    options.base_path = "base.raw";
-    options.base = v1_base(base_size);
-    options.block_size = block_size;
-    return options;
-  };
-  const V1Options compact{.size = 40 * 65536 + 512, .chunk_size = 65536};
-  const V1Options odd{.size = 3000 * 1024, .chunk_size = 36864};
-  const V1Options flat{.size = 2 * kMiB + 1024};
-  V1Options no_journal = compact;
-  no_journal.journal_size = 0;
-  V1Options data_file = flat;
-  data_file.data_path = "disk.data";
-  V1Options compact_data_file = with_base(odd, 1000000, 4096);
-  compact_data_file.data_path = "disk.data";
-  V1Options short_journal = with_base(compact, 1000000, 1536);
-  short_journal.journal_size = 4096;
-  return {{"Compact", compact},
-          {"OddChunks", odd},
-          {"Flat", flat},
-          {"NoJournal", no_journal},
-          {"DataFile", data_file},
-          {"CompactDataFile", compact_data_file},
-          {"ShortJournal", short_journal},
-          {"FlatOverBase", with_base(flat, 1000001, 65536)},
-          {"FlatOverBaseOddBlocks", with_base(flat, 1000001, 1536)},
-          {"CompactOverBase", with_base(compact, 1500000, 512)},
-          {"CompactOverBaseOddBlocks", with_base(compact, 1500000, 3584)},
-          {"CompactOverBaseLargeBlocks", with_base(compact, 1500000, 1 << 20)},
-          {"OddOverLongBase", with_base(odd, 4000000, 10240)}};
-}
-
-void write_some(V1Writer& writer, std::uint64_t size) {
-  const std::uint64_t sectors = size / 512;
-  std::uint64_t at = 12345;
-  for (std::uint64_t i = 0; i < 30; ++i) {
-    at = at * 6364136223846793005ULL + 1442695040888963407ULL;
-    const std::uint64_t first = (at >> 20) % sectors;
-    const std::uint64_t count = std::min<std::uint64_t>(sectors - first, 1 + (at >> 50) % (i % 5 == 0 ? 300 : 9));
-    writer.write(first * 512, pattern(count * 512, i + 1));
-  }
-}
-
-class ImageV1 : public ::testing::TestWithParam<Case> {
+class ImageV1 : public ::testing::TestWithParam<V1Case> {
  protected:
   TemporaryDirectory directory_;
   const std::string path_ = directory_.file("disk.fvd");
@@ -75,7 +27,7 @@ TEST_P(ImageV1, ReadsWhatWasWritten) {
   const V1Options& options = GetParam().options;
   V1Writer writer(options);
   for (const bool written : {false, true}) {
-    if (written) write_some(writer, options.size);
+    if (written) write_some(writer);
     for (const bool clean : {true, false}) {
       SCOPED_TRACE(std::string(written ? "written, " : "new, ") + (clean ? "closed" : "killed"));
       // Without a journal a killed driver leaves nobody knows what.
@@ -115,7 +67,7 @@ TEST_P(ImageV1, ReadsWhatWasWritten) {
 
 TEST_P(ImageV1, IsNotOpenedForWriting) {
   V1Writer writer(GetParam().options);
-  write_some(writer, GetParam().options.size);
+  write_some(writer);
   writer.save(path_, false);
   EXPECT_CODE(Code::kReadOnly, Image::open(path_, quiet()));
   auto image = Image::open(path_, reading());
@@ -128,7 +80,7 @@ TEST_P(ImageV1, IsNotOpenedForWriting) {
   EXPECT_OK((*image)->close());
 }
 
-INSTANTIATE_TEST_SUITE_P(Geometries, ImageV1, ::testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(Geometries, ImageV1, ::testing::ValuesIn(v1_cases()),
                          [](const auto& one) { return one.param.name; });
 
 class ImageV1Files : public ::testing::Test {
@@ -137,7 +89,7 @@ class ImageV1Files : public ::testing::Test {
     options_.base_path = "base.raw";
     options_.base = v1_base(300000);
     V1Writer writer(options_);
-    write_some(writer, options_.size);
+    write_some(writer);
     writer.save(path_, true);
   }
   void patch(std::uint64_t offset, const std::string& bytes) {
