@@ -178,7 +178,10 @@ class Upgrade {
       superblock.base_size = h.base_size;
     }
     std::array<std::byte, kSlots> slots{};
-    superblock.encode(std::span(slots).subspan<kPage>());
+    const auto slot = std::span(slots).subspan<kPage>();
+    superblock.encode(slot);
+    const auto decoded = Superblock::decode(slot, superblock.self_offset, header_.uuid, header_.geometry());
+    if (!decoded) return decoded.status();
     return storage_.write(Structure::kSuperblock, header_.superblock_offset[0], slots);
   }
 

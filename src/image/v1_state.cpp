@@ -86,7 +86,29 @@ Status V1State::replay_journal() {
     }
     at += piece.size();
   }
+  set_bits();
   return Status::ok();
+}
+
+void V1State::merge_fetched() {
+  std::sort(fetched_.begin(), fetched_.end());
+  std::size_t last = 0;
+  for (std::size_t i = 1; i < fetched_.size(); ++i) {
+    if (fetched_[i].first <= fetched_[last].second) {
+      fetched_[last].second = std::max(fetched_[last].second, fetched_[i].second);
+    } else {
+      fetched_[++last] = fetched_[i];
+    }
+  }
+  fetched_.resize(std::min(fetched_.size(), last + 1));
+}
+
+void V1State::set_bits() {
+  merge_fetched();
+  for (const auto& [first, end] : fetched_) {
+    for (std::uint64_t b = first; b < end; ++b) bitmap_[b / 64] |= std::uint64_t{1} << (b % 64);
+  }
+  fetched_ = {};
 }
 
 Status V1State::replay_sector(std::span<const std::byte, format::kV1JournalSector> sector) {
@@ -100,8 +122,10 @@ Status V1State::apply(const format::V1JournalRecord& record) {
     if (!header_.has_base() || record.sectors == 0 || record.first_sector >= base_sectors) return Status::ok();
     const std::uint64_t last = std::min(record.first_sector + record.sectors, base_sectors) - 1;
     const std::uint64_t end = last * kSectorSize / header_.block_size + 1;
-    for (std::uint64_t b = record.first_sector * kSectorSize / header_.block_size; b < end; ++b) {
-      bitmap_[b / 64] |= std::uint64_t{1} << (b % 64);
+    fetched_.emplace_back(record.first_sector * kSectorSize / header_.block_size, end);
+    if (fetched_.size() >= merge_at_) {
+      merge_fetched();
+      merge_at_ = std::max(merge_at_, 2 * fetched_.size());
     }
     return Status::ok();
   }

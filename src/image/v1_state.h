@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backing/base_image.h"
@@ -65,6 +66,8 @@ class V1State {
   Status replay_journal();
   Status replay_sector(std::span<const std::byte, format::kV1JournalSector> sector);
   Status apply(const format::V1JournalRecord& record);
+  void set_bits();  // of the blocks in fetched_
+  void merge_fetched();
   Status open_others();
   Status check_chunks();
   [[nodiscard]] bool in_image(std::uint64_t block) const { return (bitmap_[block / 64] >> (block % 64) & 1) != 0; }
@@ -75,6 +78,10 @@ class V1State {
   format::V1Header header_;
   std::vector<std::uint32_t> table_;
   std::vector<std::uint64_t> bitmap_;
+  // Blocks that the journal says are in the image: first and one past the last. Merged from time to time, so that a
+  // hostile journal cannot make replaying it take for ever.
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> fetched_;
+  std::size_t merge_at_ = 1 << 20;  // ranges
   std::unique_ptr<BaseImage> base_;
   std::unique_ptr<File> data_file_;
   std::uint64_t mapped_ = 0;

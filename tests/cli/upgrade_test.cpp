@@ -48,7 +48,7 @@ TEST_F(CliV1, ReadingCommandsWork) {
   EXPECT_EQ(info["base"]["path"], "base.raw");
   EXPECT_NE(fvd_ok({"info", image}).find("version 1"), std::string::npos);
   EXPECT_EQ(fvd_ok({"tree", image}), "(current-state)\n\n(current-state)\n");
-  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image})["snapshots"].size(), 0U);
+  EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image}).size(), 0U);
   EXPECT_NE(fvd_ok({"map", image}).find("base.raw"), std::string::npos);
   EXPECT_GE(fvd_json({"map", "--json", image}).size(), 3U);
   EXPECT_NE(fvd_ok({"check", image}).find("consistent"), std::string::npos);
