@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <memory>
+#include <new>
 
 #include "base/checked.h"
 #include "format/superblock.h"
@@ -223,7 +225,9 @@ Status finish_upgrade(File& file, const Header& header) {
   return file.sync();
 }
 
-Status upgrade_to_version_2(File& file) { return Upgrade(file).run(); }
+Status upgrade_to_version_2(File& file) try { return Upgrade(file).run(); } catch (const std::bad_alloc&) {
+  return {Code::kIo, "not enough memory for the upgrade", ENOMEM};
+}
 
 Result<bool> Image::upgrade(const std::string& path) {
   PosixFileOptions how;

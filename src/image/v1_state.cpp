@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstring>
+#include <new>
 
 #include "base/checked.h"
 #include "base/endian.h"
@@ -25,7 +27,7 @@ Status not_raw(const std::string& what, const std::string& kind) {
 
 }  // namespace
 
-Result<std::unique_ptr<V1State>> V1State::load(Storage& storage) {
+Result<std::unique_ptr<V1State>> V1State::load(Storage& storage) try {
   std::array<std::byte, V1Header::kSize> bytes;
   if (Status s = storage.read(Structure::kHeader, 0, bytes); !s) return s;
   auto header = V1Header::decode(bytes);
@@ -39,6 +41,8 @@ Result<std::unique_ptr<V1State>> V1State::load(Storage& storage) {
   if (Status s = state->open_others(); !s) return s;
   if (Status s = state->check_chunks(); !s) return s;
   return state;
+} catch (const std::bad_alloc&) {
+  return Status(Code::kIo, "not enough memory for its bitmap and lookup table", ENOMEM);
 }
 
 Status V1State::load_metadata() {
