@@ -151,8 +151,9 @@ int run_session(const Options& asked, Daemon& daemon) {
     spdlog::error("{} is read-only from now on: {}; unmount and mount it again", options.image, why.message());
   };
   auto opened = fvd::Image::open(options.image, open_options);
-  if (opened.code() == fvd::Code::kReadOnly) {
-    // An image of version 1: whoever does not say -r gets what there is of it, and is told.
+  if (opened.code() == fvd::Code::kReadOnly && opened.status().system_error() == 0) {
+    // An image of version 1 (a host that cannot be written to has its own errno): whoever does not say -r gets what
+    // there is of it, and is told.
     const std::string why = opened.status().message();
     open_options.read_only = options.read_only = true;
     opened = fvd::Image::open(options.image, open_options);
