@@ -137,7 +137,8 @@ int serve(fuse_session* session, Filesystem& filesystem, const Options& options)
 
 }  // namespace
 
-int run_session(const Options& options, Daemon& daemon) {
+int run_session(const Options& asked, Daemon& daemon) {
+  Options options = asked;
   // Signals that end the mount are taken by one thread (stopper.h); every thread made from here on inherits the mask.
   Stopper::block_signals();
   (void)std::signal(SIGPIPE, SIG_IGN);
@@ -150,6 +151,18 @@ int run_session(const Options& options, Daemon& daemon) {
     spdlog::error("{} is read-only from now on: {}; unmount and mount it again", options.image, why.message());
   };
   auto opened = fvd::Image::open(options.image, open_options);
+  if (opened.code() == fvd::Code::kReadOnly && opened.status().system_error() == 0) {
+    // An image of version 1 (a host that cannot be written to has its own errno): whoever does not say -r gets what
+    // there is of it, and is told.
+    const std::string why = opened.status().message();
+    open_options.read_only = options.read_only = true;
+    opened = fvd::Image::open(options.image, open_options);
+    if (opened) {
+      // In the foreground the log is what the caller sees.
+      if (!options.foreground) (void)std::fprintf(stderr, "fvdfs: mounted read-only: %s\n", why.c_str());
+      spdlog::warn("mounted read-only: {}", why);
+    }
+  }
   if (!opened) {
     const int error = opened.status().system_error();
     const bool only_readable =

@@ -80,10 +80,10 @@ struct SnapshotInfo {
 
 struct ImageInfo {
   std::string path;
-  std::string uuid;  // 8-4-4-4-12 hex
+  std::string uuid;  // 8-4-4-4-12 hex; "" in version 1
   std::uint32_t format_version = 2;
-  std::uint32_t chunk_size = 0;
-  std::uint32_t block_size = 0;
+  std::uint64_t chunk_size = 0;      // 0 in version 1 without a lookup table
+  std::uint64_t block_size = 0;      // 0 in version 1 without a base image
   std::uint64_t virtual_size = 0;    // of current-state
   SnapshotId parent = 0;             // of current-state
   std::uint64_t allocated = 0;       // bytes that current-state reaches
@@ -102,6 +102,7 @@ struct ImageInfo {
   std::string base_format;
   std::uint64_t base_size = 0;
   std::string base_error;  // why the base image could not be opened; "" while it is there
+  std::string data_path;  // version 1 only: the file that holds the data; "" = the image itself
 };
 
 // What a new image takes on the host, in bytes; see Image::measure().
@@ -204,11 +205,21 @@ class Image : public StateReader {
   static Result<ImageMeasure> measure(const CreateOptions& options, std::uint64_t data_chunks);
   // Opens an image; recovers it first if it was not closed cleanly (replays the journal, no repair step, nothing
   // written until something changes). kLocked when another process has it open; kCorrupt or kUnsupported with the
-  // reason when it cannot be trusted or served. The image is locked against other opens until close() or destruction.
+  // reason when it cannot be trusted or served. An image of version 1 is opened for reading only, and writes nothing:
+  // kReadOnly when more is asked for, before anything else is. The image is locked against other opens until close() or
+  // destruction.
   static Result<std::unique_ptr<Image>> open(const std::string& path, const OpenOptions& options);
   // As above on files of the caller's, for tests; the image owns the file. No locking.
   static Status create_on(File& file, const CreateOptions& options);
   static Result<std::unique_ptr<Image>> open_on(std::unique_ptr<File> file, const OpenOptions& options);
+
+  // Makes an image of version 1 one of version 2, in place: data stays where it is, its journal is replayed, its base
+  // image stays its base. True when that was done, false for an image that is of version 2 already, which is not
+  // touched. All or nothing with respect to power loss; durable when it returns. kUnsupported where it cannot be done
+  // in place (`fvd convert -O fvd` makes a new image), kLocked when another process has the image open, kNoSpace, and
+  // what open() returns. On failure the image holds what it held.
+  static Result<bool> upgrade(const std::string& path);
+  static Result<bool> upgrade_on(std::unique_ptr<File> file);  // for tests; no locking
 
   ~Image() override = default;  // closes as close() does and drops its Status
   Image(const Image&) = delete;

@@ -15,12 +15,9 @@ Result<std::unique_ptr<BaseImage>> BaseImage::open(const std::string& path, cons
     return Status(Code::kUnsupported,
                   "base image " + path + ": format \"" + format + "\" is not supported, only raw; convert it first");
   }
-  std::string where = path;
-  const std::size_t slash = image_path.rfind('/');
-  if (!path.starts_with('/') && slash != std::string::npos) where = image_path.substr(0, slash + 1) + path;
   PosixFileOptions options;
   options.read_only = true;
-  auto file = PosixFile::open(where, options);
+  auto file = PosixFile::open(path_beside(image_path, path), options);
   if (!file) return Status(file.code(), "base image: " + file.status().message(), file.status().system_error());
   return std::unique_ptr<BaseImage>(new BaseImage(std::move(*file), size));
 }
@@ -36,6 +33,10 @@ Result<std::uint64_t> BaseImage::file_size() const {
 
 Result<std::string> BaseImage::probe() {
   if (!why_missing_) return why_missing_;
+  return probe_format(*file_);
+}
+
+Result<std::string> probe_format(File& file) {
   // Magic bytes at offset 0, as each format's specification gives them.
   struct Kind {
     std::string_view magic;
@@ -50,7 +51,7 @@ Result<std::string> BaseImage::probe() {
                                                {{"<<< ", 4}, "vdi"},
                                                {{"QED\0", 4}, "qed"}}};
   std::array<char, 8> first{};
-  if (Status s = file_->read(0, std::as_writable_bytes(std::span(first))); !s) return s;
+  if (Status s = file.read(0, std::as_writable_bytes(std::span(first))); !s) return s;
   for (const Kind& kind : kKinds) {
     if (std::memcmp(first.data(), kind.magic.data(), kind.magic.size()) == 0) return std::string(kind.name);
   }

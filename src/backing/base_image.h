@@ -14,6 +14,9 @@
 
 namespace fvd {
 
+// What the first bytes of a file say that it is ("qcow2", "vmdk", ...), "" for what may be a raw disk.
+Result<std::string> probe_format(File& file);
+
 class BaseImage {
  public:
   // Opens the base of the image at `image_path`; a relative `path` is taken from the image's directory. `size`: bytes
@@ -24,8 +27,7 @@ class BaseImage {
   // In place of one that could not be opened: every call that would read it fails with `why`.
   static std::unique_ptr<BaseImage> missing(std::uint64_t size, Status why);
 
-  // What the base's first bytes say that it is ("qcow2", "vmdk", ...), "" for what may be a raw disk.
-  Result<std::string> probe();
+  Result<std::string> probe();  // as probe_format()
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] Result<std::uint64_t> file_size() const;  // bytes, of the base as it is

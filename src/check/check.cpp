@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "check/checker.h"
+#include "check/v1_check.h"
 
 namespace fvd {
 namespace {
@@ -16,14 +17,27 @@ std::string plural(std::uint64_t n, const std::string& what) {
 }  // namespace
 
 Result<CheckReport> check_image(File& file, const CheckProgress& progress) {
-  return Checker(file, false, progress).run();
+  const auto version_1 = is_v1_image(file);
+  if (!version_1) return version_1.status();
+  return *version_1 ? check_v1_image(file) : Checker(file, false, progress).run();
 }
 
 Result<RepairReport> repair_image(File& file, const RepairOptions& options) {
+  RepairReport report;
+  const auto version_1 = is_v1_image(file);
+  if (!version_1) return version_1.status();
+  if (*version_1) {
+    auto found = check_v1_image(file);
+    if (!found) return found.status();
+    report.before = report.after = std::move(*found);
+    if (report.after.exit_status() != 0) {
+      report.refused = "nothing in a version 1 image can be derived anew; copy out what can be read";
+    }
+    return report;
+  }
   std::optional<Checker> checker(std::in_place, file, false, options.progress);
   auto before = checker->run();
   if (!before) return before.status();
-  RepairReport report;
   report.before = *before;
   report.after = *before;
   if (before->exit_status() == 0) return report;

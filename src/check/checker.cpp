@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "format/object.h"
+#include "format/v1_upgrade.h"
 
 namespace fvd {
 
@@ -32,15 +33,15 @@ void Checker::leak(const char* structure, std::string message) {
 }
 
 Result<CheckReport> Checker::run() {
-  std::array<std::byte, format::Header::kSize> page;
-  if (Status s = file_.read(0, page); !s) return s;
-  auto header = format::Header::decode(page);
-  if (!header) {
-    if (header.code() != Code::kCorrupt) return header.status();
-    corrupt("header", header.status().message());
+  std::array<std::byte, format::kIdentityBytes> pages;
+  if (Status s = file_.read(0, pages); !s) return s;
+  format::Identity identity = format::identify(pages);
+  if (identity.kind != format::Identity::Kind::kVersion2) {
+    if (identity.why.code() != Code::kCorrupt) return identity.why;
+    corrupt("header", identity.why.message());
     return report_;
   }
-  header_ = *header;
+  header_ = identity.header;
   geometry_ = header_.geometry();
   auto size = file_.size();
   if (!size) return size.status();

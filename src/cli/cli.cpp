@@ -24,7 +24,7 @@ namespace {
 constexpr std::string_view kGroup = "snapshot";  // the one command that has commands of its own
 constexpr std::string_view kHelpWord = "help";   // "fvd help COMMAND" is "fvd COMMAND --help"
 
-const std::array<const Command*, 22> kCommands{&kCreate,
+const std::array<const Command*, 23> kCommands{&kCreate,
                                                &kInfo,
                                                &kTree,
                                                &kSnapshotList,
@@ -43,6 +43,7 @@ const std::array<const Command*, 22> kCommands{&kCreate,
                                                &kMeasure,
                                                &kCompact,
                                                &kFlatten,
+                                               &kUpgrade,
                                                &kSend,
                                                &kReceive,
                                                &kCheck};

@@ -69,6 +69,7 @@ extern const Command kDiff;
 extern const Command kMeasure;
 extern const Command kCompact;
 extern const Command kFlatten;
+extern const Command kUpgrade;
 
 // Prints "fvd: what, which file, why, what to do" as one line and returns kFailure. `status` is a failure.
 int fail(const Streams& streams, const std::string& image, const Status& status);

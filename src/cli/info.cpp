@@ -22,16 +22,19 @@ void print(std::ostream& out, const ImageInfo& info, const std::vector<SnapshotI
     if (snapshot.id == info.parent) parent = snapshot.name;
   }
   line("image:") << one_line(info.path) << (info.is_block_device ? " (block device)" : "") << '\n';
-  line("uuid:") << info.uuid << '\n';
+  if (!info.uuid.empty()) line("uuid:") << info.uuid << '\n';
   line("format:") << "version " << info.format_version << ", features: " << (features.empty() ? "none" : features)
                   << '\n';
   line("virtual size:") << exact_size(info.virtual_size) << '\n';
   line("allocated:") << exact_size(info.allocated) << " by current-state\n";
   line("file size:") << exact_size(info.file_size) << '\n';
   line("on the host:") << exact_size(info.host_allocated) << '\n';
-  line("chunks:") << info.chunks_used << " of " << info.chunks_total << " in use, " << exact_size(info.chunk_size)
-                  << " each; " << info.partial_chunks << " partial in current-state\n";
-  line("block:") << exact_size(info.block_size) << '\n';
+  if (info.chunk_size != 0) {
+    line("chunks:") << info.chunks_used << " of " << info.chunks_total << " in use, " << exact_size(info.chunk_size)
+                    << " each; " << info.partial_chunks << " partial in current-state\n";
+  }
+  if (info.block_size != 0) line("block:") << exact_size(info.block_size) << '\n';
+  if (!info.data_path.empty()) line("data file:") << info.data_path << '\n';
   line("journal:") << exact_size(info.journal_size) << '\n';
   line("snapshots:") << snapshots.size() << '\n';
   line("parent:") << parent << '\n';

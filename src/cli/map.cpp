@@ -73,14 +73,16 @@ int map(const Invocation& invocation) {
     invocation.streams.out << extents_as_json(*extents);
     return kSuccess;
   }
+  const ImageInfo info = (*image)->info();
+  const std::string& store = info.data_path.empty() ? path : info.data_path;
   std::vector<std::vector<std::string>> rows{{"OFFSET", "LENGTH", "HOLDS", "AT", "FILE"}};
   for (const Extent& e : *extents) {
     const bool placed = e.place != Extent::Place::kNowhere;
     rows.push_back({std::to_string(e.offset), std::to_string(e.length), e.data ? "data" : "zeros",
                     placed ? std::to_string(e.file_offset) : "-",
                     !placed                            ? "-"
-                    : e.place == Extent::Place::kImage ? one_line(path)
-                                                       : one_line((*image)->info().base_path)});
+                    : e.place == Extent::Place::kImage ? one_line(store)
+                                                       : one_line(info.base_path)});
   }
   print_table(invocation.streams.out, rows);
   return kSuccess;

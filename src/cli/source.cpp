@@ -103,11 +103,11 @@ Result<std::unique_ptr<Source>> Source::open(const std::string& path, const Sour
 bool Source::reads_from(const std::string& path) const {
   if (same_file(path, path_)) return true;
   if (image_ == nullptr) return false;
-  std::string base = image_->info().base_path;
-  if (base.empty()) return false;
-  const std::size_t slash = path_.rfind('/');
-  if (!base.starts_with('/') && slash != std::string::npos) base.insert(0, path_.substr(0, slash + 1));
-  return same_file(path, base);
+  const ImageInfo info = image_->info();
+  for (const std::string& other : {info.base_path, info.data_path}) {
+    if (!other.empty() && same_file(path, path_beside(path_, other))) return true;
+  }
+  return false;
 }
 
 Status read_padded(StateReader& state, std::uint64_t offset, std::span<std::byte> out) {

@@ -27,7 +27,8 @@ class Source {
   [[nodiscard]] Image* image() const { return image_.get(); }  // null for a raw disk
   [[nodiscard]] std::uint64_t size() const { return state_->virtual_size(); }
   [[nodiscard]] const std::string& path() const { return path_; }
-  // Whether `path` names a file that this disk is read from: its own, or its base image.
+  // Whether `path` names a file that this disk is read from: its own, its base image, or a
+  // data file of a version 1 image.
   [[nodiscard]] bool reads_from(const std::string& path) const;
 
  private:

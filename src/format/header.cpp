@@ -38,8 +38,7 @@ Result<Header> Header::decode(std::span<const std::byte, kSize> in) {
   const auto corrupt = [](const std::string& what) { return Status(Code::kCorrupt, "header: " + what); };
   if (std::memcmp(in.data(), kMagic.data(), kMagic.size()) != 0) {
     if (load_le<std::uint32_t>(in.data()) == 0x5143F5A9) {
-      return Status(Code::kUnsupported,
-                    "an image of the original FVD (version 1), which this version of fvdfs cannot open");
+      return Status(Code::kUnsupported, "an original FVD image, but neither of version 1 nor of version 2");
     }
     if (std::memcmp(in.data(), "FVD\0", 4) == 0) {
       return Status(

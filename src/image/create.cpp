@@ -1,6 +1,4 @@
 // Creating an image, and what one will take at most.
-#include <sys/random.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -13,6 +11,8 @@
 #include "format/superblock.h"
 #include "format/table.h"
 #include "fvd/image.h"
+#include "image/random.h"
+#include "io/borrowed_file.h"
 #include "io/posix_file.h"
 #include "io/storage.h"
 
@@ -28,11 +28,6 @@ namespace {
 // writes the table, comes once for as many bytes of journal.
 constexpr std::uint64_t kMinJournalHalf = 1 << 20;
 constexpr std::uint64_t kMaxJournalHalf = 16 << 20;
-
-Status fill_random(std::span<std::byte> out) {
-  if (::getrandom(out.data(), out.size(), 0) == static_cast<ssize_t>(out.size())) return Status::ok();
-  return Status::from_errno(errno, "read random bytes from", "the kernel");
-}
 
 Status named(const Status& s, const std::string& path) {
   return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
@@ -57,9 +52,7 @@ Header layout_of(const CreateOptions& options, std::uint64_t virtual_size) {
 Status write_new_image(Storage& storage, const CreateOptions& options, std::uint64_t virtual_size,
                        std::uint64_t base_size) {
   Header header = layout_of(options, virtual_size);
-  if (Status s = fill_random(header.uuid); !s) return s;
-  header.uuid[6] = (header.uuid[6] & std::byte{0x0F}) | std::byte{0x40};  // a random UUID, RFC 4122
-  header.uuid[8] = (header.uuid[8] & std::byte{0x3F}) | std::byte{0x80};
+  if (Status s = make_uuid(&header.uuid); !s) return s;
 
   Superblock superblock;
   superblock.uuid = header.uuid;
@@ -137,31 +130,6 @@ Status check_options(const CreateOptions& options, const std::string& path, std:
   *base_size = std::min(*base_size, *virtual_size);
   return Status::ok();
 }
-
-// Lends a File to a Storage without giving it away.
-class BorrowedFile final : public File {
- public:
-  explicit BorrowedFile(File& file) : file_(file) {}
-  Status read(std::uint64_t offset, std::span<std::byte> out) override { return file_.read(offset, out); }
-  Status write(std::uint64_t offset, std::span<const std::byte> data) override { return file_.write(offset, data); }
-  Status sync() override { return file_.sync(); }
-  Status zero(std::uint64_t offset, std::uint64_t length) override { return file_.zero(offset, length); }
-  Status reserve(std::uint64_t offset, std::uint64_t length) override { return file_.reserve(offset, length); }
-  Status truncate(std::uint64_t size) override { return file_.truncate(size); }
-  [[nodiscard]] Result<std::uint64_t> size() const override { return file_.size(); }
-  [[nodiscard]] Result<std::uint64_t> allocated() const override { return file_.allocated(); }
-  Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override {
-    return file_.seek_data(offset, end);
-  }
-  Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) override {
-    return file_.seek_hole(offset, end);
-  }
-  [[nodiscard]] bool is_block_device() const override { return file_.is_block_device(); }
-  [[nodiscard]] const std::string& path() const override { return file_.path(); }
-
- private:
-  File& file_;
-};
 
 }  // namespace
 

@@ -111,8 +111,8 @@ ImageInfo ImageImpl::info() const {
   ImageInfo info;
   info.path = storage_.file().path();
   info.uuid = format::uuid_text(header_.uuid);
-  info.chunk_size = static_cast<std::uint32_t>(geometry_.chunk_size());
-  info.block_size = static_cast<std::uint32_t>(geometry_.block_size());
+  info.chunk_size = geometry_.chunk_size();
+  info.block_size = geometry_.block_size();
   info.virtual_size = virtual_size();
   info.allocated = allocated();
   info.file_size = storage_.file().size() ? *storage_.file().size() : 0;

@@ -21,8 +21,9 @@ inline nlohmann::ordered_json info_json(const ImageInfo& info, const std::vector
             {"size", info.base_size},
             {"missing", !info.base_error.empty()}};
   }
+  const auto text_or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
   return {{"image", info.path},
-          {"uuid", info.uuid},
+          {"uuid", text_or_null(info.uuid)},
           {"format_version", info.format_version},
           {"features", info.features},
           {"virtual_size", info.virtual_size},
@@ -38,8 +39,9 @@ inline nlohmann::ordered_json info_json(const ImageInfo& info, const std::vector
           {"journal_size", info.journal_size},
           {"clean", info.was_clean},
           {"read_only", info.read_only},
-          {"error", info.error.empty() ? Json(nullptr) : Json(info.error)},
+          {"error", text_or_null(info.error)},
           {"base", std::move(base)},
+          {"data_file", text_or_null(info.data_path)},
           {"tree", tree_json(snapshots, info.parent)}};
 }
 

@@ -8,6 +8,8 @@
 #include "base/endian.h"
 #include "format/table.h"
 #include "image/image_impl.h"
+#include "image/upgrade.h"
+#include "image/v1_image.h"
 #include "io/posix_file.h"
 #include "snapshot/objects.h"
 #include "snapshot/refcounts.h"
@@ -28,6 +30,14 @@ Status named(const Status& s, const std::string& path) {
   return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
 }
 
+bool is_version_1(const std::string& path) {
+  PosixFileOptions how;
+  how.read_only = true;
+  const auto file = PosixFile::open(path, how);
+  const auto identity = file ? identify(**file) : Result<format::Identity>(file.status());
+  return identity && identity->kind == format::Identity::Kind::kVersion1;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOptions& options) {
@@ -41,17 +51,27 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, const OpenOp
   how.read_only = options.read_only;
   how.lock = options.force_share ? LockMode::kNone : options.read_only ? LockMode::kShared : LockMode::kExclusive;
   auto file = PosixFile::open(path, how);
+  // Whoever may only read a version 1 image, or reads it beside others, misses nothing that it has.
+  if (!file && !options.read_only && is_version_1(path)) return V1Image::refusal(path);
   if (!file) return file.status();
   return open_on(std::move(*file), options);
 }
 
 Result<std::unique_ptr<Image>> Image::open_on(std::unique_ptr<File> file, const OpenOptions& options) {
   const std::string path = file->path();
-  std::array<std::byte, Header::kSize> page;
-  if (Status s = file->read(0, page); !s) return named(s, path);
-  auto header = Header::decode(page);
-  if (!header) return named(header.status(), path);
-  auto image = std::make_unique<ImageImpl>(std::move(file), *header, options);
+  const auto identity = identify(*file);
+  if (!identity) return named(identity.status(), path);
+  if (identity->kind == format::Identity::Kind::kVersion1) {
+    if (!options.read_only) return V1Image::refusal(path);
+    auto image = V1Image::open(std::move(file));
+    if (!image) return named(image.status(), path);
+    return image;
+  }
+  if (identity->kind == format::Identity::Kind::kUnknown) return named(identity->why, path);
+  if (identity->torn && !options.read_only) {
+    if (Status s = finish_upgrade(*file, identity->header); !s) return named(s, path);
+  }
+  auto image = std::make_unique<ImageImpl>(std::move(file), identity->header, options);
   if (Status s = image->recover(); !s) return named(s, path);
   image->start_background();
   return std::unique_ptr<Image>(std::move(image));

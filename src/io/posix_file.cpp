@@ -219,6 +219,11 @@ Result<std::uint64_t> PosixFile::seek_hole(std::uint64_t offset, std::uint64_t e
   return error("seek");
 }
 
+std::string path_beside(const std::string& image_path, const std::string& path) {
+  const std::size_t slash = image_path.rfind('/');
+  return path.starts_with('/') || slash == std::string::npos ? path : image_path.substr(0, slash + 1) + path;
+}
+
 Status sync_directory_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);

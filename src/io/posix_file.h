@@ -57,6 +57,9 @@ class PosixFile final : public File {
   const bool block_device_;
 };
 
+// Where a file is that an image names: a relative `path` starts at the directory of the image at `image_path`.
+std::string path_beside(const std::string& image_path, const std::string& path);
+
 // Makes the directory entry of `path` durable (fsync of the directory that holds it).
 Status sync_directory_of(const std::string& path);
 

@@ -60,8 +60,8 @@ Names options_in_man(const std::string& page) {
 // What stands in brackets or braces of the synopsis.
 Names options_in_synopsis(const std::string& text) { return matches(text, R"((?:[ \[|{])(--?[A-Za-z][a-z-]*))"); }
 
-const Names kPages{"create", "info",    "tree",    "snapshot", "convert", "compare", "resize", "map",
-                   "diff",   "measure", "compact", "flatten",  "send",    "receive", "check"};
+const Names kPages{"create", "info",    "tree",    "snapshot", "convert", "compare", "resize",  "map",
+                   "diff",   "measure", "compact", "flatten",  "upgrade", "send",    "receive", "check"};
 
 TEST(CliMan, EachCommandHasAPageAndEachPageACommand) {
   const std::string commands = fvd_ok({"--help"});

@@ -6,7 +6,7 @@ build_packages=(ca-certificates cmake g++ make ninja-build pkg-config libfuse3-d
   libspdlog-dev libgtest-dev libgmock-dev nlohmann-json3-dev libisal-dev)
 # What the tests use besides.
 test_packages=(fuse3 attr e2fsprogs util-linux mount qemu-utils qemu-system-x86 fio busybox-static cpio strace python3
-  procps libbenchmark-dev postmark qemu-system-common fish zsh lintian dpkg-dev qemu-guest-agent
+  procps xz-utils libbenchmark-dev postmark qemu-system-common fish zsh lintian dpkg-dev qemu-guest-agent
   libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients libxml2-utils apparmor
   openssh-client dropbear-bin)
 # What the benchmarks use, to be built and to run.

@@ -1,0 +1,148 @@
+// Original images (version 1) of all geometries, made by the test's own writer.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "io/posix_file.h"
+#include "support/image_rig.h"
+#include "support/v1_writer.h"
+
+namespace fvd::test {
+namespace {
+
+OpenOptions reading() {
+  OpenOptions options;
+  options.read_only = true;
+  return options;
+}
+
+class ImageV1 : public ::testing::TestWithParam<V1Case> {
+ protected:
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_.file("disk.fvd");
+};
+
+TEST_P(ImageV1, ReadsWhatWasWritten) {
+  const V1Options& options = GetParam().options;
+  V1Writer writer(options);
+  for (const bool written : {false, true}) {
+    if (written) write_some(writer);
+    for (const bool clean : {true, false}) {
+      SCOPED_TRACE(std::string(written ? "written, " : "new, ") + (clean ? "closed" : "killed"));
+      // Without a journal a killed driver leaves nobody knows what.
+      if (!clean && options.journal_size == 0) continue;
+      writer.save(path_, clean);
+      auto file = PosixFile::open(path_, {.read_only = true});
+      ASSERT_OK(file);
+      EXPECT_EQ(check_findings(**file), "");
+      const auto image = Image::open(path_, reading());
+      ASSERT_OK(image);
+      EXPECT_EQ((*image)->info().format_version, 1U);
+      EXPECT_EQ((*image)->info().was_clean, clean);
+      EXPECT_TRUE((*image)->read_only());
+      ASSERT_EQ(difference(writer.content(), read_all(**image)), "");
+      // Extents leave nothing out, and what they call a hole is one.
+      for (std::uint64_t at = 0; at < options.size;) {
+        const auto extent = (*image)->extent(at);
+        ASSERT_OK(extent);
+        ASSERT_EQ(extent->offset, at);
+        ASSERT_GT(extent->length, 0U);
+        if (!extent->data) {
+          ASSERT_EQ(difference(zeros(extent->length), read_range(**image, at, extent->length)), "") << at;
+        }
+        at += extent->length;
+        ASSERT_LE(at, options.size);
+      }
+      // Odd ranges, also over the end.
+      for (std::uint64_t at = 1; at < options.size; at += 99991) {
+        const std::uint64_t length = std::min<std::uint64_t>(77777, options.size - at);
+        const Bytes wanted(writer.content().begin() + static_cast<std::ptrdiff_t>(at),
+                           writer.content().begin() + static_cast<std::ptrdiff_t>(at + length));
+        ASSERT_EQ(difference(wanted, read_range(**image, at, length)), "") << at;
+      }
+    }
+  }
+}
+
+TEST_P(ImageV1, IsNotOpenedForWriting) {
+  V1Writer writer(GetParam().options);
+  write_some(writer);
+  writer.save(path_, false);
+  EXPECT_CODE(Code::kReadOnly, Image::open(path_, quiet()));
+  auto image = Image::open(path_, reading());
+  ASSERT_OK(image);
+  EXPECT_CODE(Code::kReadOnly, (*image)->write(0, zeros(512)));
+  EXPECT_CODE(Code::kReadOnly, (*image)->discard(0, 512));
+  EXPECT_CODE(Code::kReadOnly, (*image)->resize(1 << 30, true));
+  EXPECT_CODE(Code::kReadOnly, (*image)->snapshot_create("s1"));
+  EXPECT_CODE(Code::kReadOnly, (*image)->flatten());
+  EXPECT_OK((*image)->close());
+}
+
+INSTANTIATE_TEST_SUITE_P(Geometries, ImageV1, ::testing::ValuesIn(v1_cases()),
+                         [](const auto& one) { return one.param.name; });
+
+class ImageV1Files : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.base_path = "base.raw";
+    options_.base = v1_base(300000);
+    V1Writer writer(options_);
+    write_some(writer);
+    writer.save(path_, true);
+  }
+  void patch(std::uint64_t offset, const std::string& bytes) {
+    std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(offset));
+    file << bytes;
+  }
+  V1Options options_{.size = kMiB, .chunk_size = 65536};
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_.file("disk.fvd");
+};
+
+TEST_F(ImageV1Files, NeedItsBaseAsItWas) {
+  std::filesystem::resize_file(directory_.file("base.raw"), 200000);
+  EXPECT_CODE(Code::kCorrupt, Image::open(path_, reading()));
+  std::filesystem::resize_file(directory_.file("base.raw"), 400000);
+  EXPECT_OK(Image::open(path_, reading()));
+  std::fstream(directory_.file("base.raw"), std::ios::in | std::ios::out) << "QFI\xFB";
+  EXPECT_CODE(Code::kUnsupported, Image::open(path_, reading()));
+  std::filesystem::remove(directory_.file("base.raw"));
+  const auto missing = Image::open(path_, reading());
+  EXPECT_CODE(Code::kNotFound, missing);
+  EXPECT_NE(missing.status().message().find("base.raw"), std::string::npos) << missing.status().message();
+}
+
+TEST_F(ImageV1Files, RefuseAFileThatWasCutShort) {
+  const std::uint64_t size = std::filesystem::file_size(path_);
+  std::filesystem::resize_file(path_, size - 512);
+  EXPECT_CODE(Code::kCorrupt, Image::open(path_, reading()));
+  std::filesystem::resize_file(path_, 9000);
+  EXPECT_CODE(Code::kCorrupt, Image::open(path_, reading()));
+  std::filesystem::resize_file(path_, 100);
+  EXPECT_CODE(Code::kCorrupt, Image::open(path_, reading()));
+}
+
+TEST_F(ImageV1Files, RefuseTheLayoutOfTheWiki) {
+  patch(0, std::string("FVD\0", 4));
+  const auto image = Image::open(path_, reading());
+  EXPECT_CODE(Code::kUnsupported, image);
+  EXPECT_NE(image.status().message().find("wiki"), std::string::npos);
+}
+
+TEST_F(ImageV1Files, RefuseAnotherVersion) {
+  patch(4, "\x02");
+  EXPECT_CODE(Code::kUnsupported, Image::open(path_, reading()));
+}
+
+TEST_F(ImageV1Files, CanBeReadBySeveralAtOnce) {
+  const auto one = Image::open(path_, reading());
+  ASSERT_OK(one);
+  EXPECT_OK(Image::open(path_, reading()));
+  EXPECT_CODE(Code::kReadOnly, Image::open(path_, quiet()));
+}
+
+}  // namespace
+}  // namespace fvd::test
