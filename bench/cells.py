@@ -79,4 +79,7 @@ def measure(target, cell, seconds, **more):
         del limit["time_based"]
     before = target.cpu() if target.pid else 0.0
     job = rig.fio(target, group_reporting=1, **(limit | options | more))
-    return Sample(job, (target.cpu() if target.pid else 0.0) - before)
+    sample = Sample(job, (target.cpu() if target.pid else 0.0) - before)
+    if options["rw"] not in ("read", "randread"):
+        target.settle()  # what a fast disk has left in the page cache is not written during another's turn
+    return sample

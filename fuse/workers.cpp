@@ -68,10 +68,11 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-bool moves_data(const Buffer& buffer) {
+// What a disk is asked for all the time, and is served without waiting for another request.
+bool is_common(const Buffer& buffer) {
   fuse_in_header head{};
   std::memcpy(&head, buffer.request(), sizeof(head));
-  return head.opcode == FUSE_READ || head.opcode == FUSE_WRITE;
+  return head.opcode == FUSE_READ || head.opcode == FUSE_WRITE || head.opcode == FUSE_FSYNC;
 }
 
 class Workers {
@@ -127,8 +128,8 @@ class Workers {
       }
       const auto length = static_cast<std::size_t>(count);
       const Buffer* used = &large;
-      // What is no read or write may take long, or need another request served first.
-      if (length <= kWriteHead + kSmall && (nobody_else || !moves_data(large))) {
+      // Any other may take long, or need another request served first.
+      if (length <= kWriteHead + kSmall && (nobody_else || !is_common(large))) {
         std::memcpy(own.request(), large.request(), length);
         release(std::move(large));
         used = &own;
