@@ -68,8 +68,11 @@ def scaling(tables):
 
 def postmark(tables):
     rows = [row for row in tables["postmark.postmark"] if row["target"] == "qcow2"]
-    yield "PostMark over qcow2", ">=", 2.0, *least(rows, "fvdfs/this")
-    yield "PostMark over qcow2, the stretch", ">=", 3.49, *least(rows, "fvdfs/this")
+    fresh = [row for row in rows if "snapshot" not in row["variant"]]
+    yield "PostMark over qcow2", ">=", 2.0, *least(fresh, "fvdfs/this")
+    yield "PostMark over qcow2, the stretch", ">=", 3.49, *least(fresh, "fvdfs/this")
+    after = [row for row in rows if row not in fresh]
+    yield "PostMark over qcow2 right after a snapshot of a full disk", ">=", 2.0, *least(after, "fvdfs/this")
 
 
 def rows(tables):

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""PostMark on ext4 on a loop device on each disk, fresh each time: files created a second, until all of it is on the disk.
-Once with at most 16 MiB of dirty pages, as in a small guest, since else nothing would be written before PostMark deletes it
-again; once with a sync mount, where each creation waits for the disk. Needs root, losetup and postmark."""
+"""PostMark on ext4 on a loop device on each disk: files created a second, until all of it is on the disk. Once with at most
+16 MiB of dirty pages, as in a small guest, since else nothing would be written before PostMark deletes it again; once with a
+sync mount, where each creation waits for the disk; these on a fresh disk. And once more with few dirty pages right after a
+snapshot of a full disk (the host's file and the floor, which have none, without). Needs root, losetup and postmark."""
 import os
 import pathlib
 import re
@@ -14,7 +15,8 @@ import rig
 
 DIRTY_LIMIT = 16 * rig.MIB
 # name: (mount options, share of the files, largest file)
-VARIANTS = {"16 MiB dirty": ("defaults", 1.0, 100000), "sync mount": ("sync", 0.1, 10000)}
+FRESH = {"16 MiB dirty": ("defaults", 1.0, 100000), "sync mount": ("sync", 0.1, 10000)}
+SNAPSHOT = {"16 MiB dirty, after a snapshot": ("defaults", 1.0, 100000)}
 
 
 class LoopMount:
@@ -64,17 +66,27 @@ def postmark(directory, files, largest):
     return int(re.search(r"(\d+) created", text)[1])
 
 
+def measure_on(target, loop, variants, options, samples):
+    for variant, (mount_options, share, largest) in variants.items():
+        loop.mount(mount_options)
+        start, cpu = time.perf_counter(), target.cpu() if target.pid else 0.0
+        created = postmark(loop.directory, max(10, round(options.files * share)), largest)
+        loop.unmount()
+        taken = time.perf_counter() - start
+        cpu = (target.cpu() if target.pid else 0.0) - cpu
+        samples.setdefault((variant, target.name), []).append((created / taken, cpu / taken))
+
+
 def measure(kind, options, samples):
     target = kind(options.work, options.mib * rig.MIB)
     with LoopMount(target.disk, f"{options.work}/mount") as loop:
-        for variant, (mount_options, share, largest) in VARIANTS.items():
-            loop.mount(mount_options)
-            start, cpu = time.perf_counter(), target.cpu() if target.pid else 0.0
-            created = postmark(loop.directory, max(10, round(options.files * share)), largest)
-            loop.unmount()
-            taken = time.perf_counter() - start
-            cpu = (target.cpu() if target.pid else 0.0) - cpu
-            samples.setdefault((variant, target.name), []).append((created / taken, cpu / taken))
+        measure_on(target, loop, FRESH, options, samples)
+    rig.fill(target, target.size)
+    with LoopMount(target.disk, f"{options.work}/mount") as loop:
+        target.settle()
+        if hasattr(target, "create"):
+            target.create("full")
+        measure_on(target, loop, SNAPSHOT, options, samples)
     target.destroy()
 
 
@@ -89,7 +101,7 @@ def main():
         for kind in kinds:
             measure(kind, options, samples)
     rows = []
-    for variant in VARIANTS:
+    for variant in FRESH | SNAPSHOT:
         rates = {name: [rate for rate, _ in found] for (which, name), found in samples.items() if which == variant}
         for name, found in rates.items():
             rows.append({"variant": variant, "target": name, "files/s": rig.median(found),
