@@ -18,6 +18,11 @@
 namespace fvd {
 namespace {
 
+// The kernel caches what one call writes in pages as large as that, and a later small write then costs as if all of
+// such a page had become dirty (Linux 6.18, ext4): random 4 KiB writes into what calls of 1 MiB had written had a half
+// to a third of the rate that they have after calls of 128 KiB, and an eighth on a loop device.
+constexpr std::uint64_t kMostAtOnce = 128U << 10;
+
 constexpr std::uint64_t kMaxOffset = 0x7FFFFFFFFFFFFFFFULL;
 
 constexpr int kLockPollMs = 10;
@@ -111,7 +116,8 @@ Status PosixFile::read(std::uint64_t offset, std::span<std::byte> out) {
 
 Status PosixFile::write(std::uint64_t offset, std::span<const std::byte> data) {
   while (!data.empty()) {
-    const ssize_t n = ::pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
+    const std::size_t piece = std::min<std::size_t>(data.size(), kMostAtOnce - offset % kMostAtOnce);
+    const ssize_t n = ::pwrite(fd_, data.data(), piece, static_cast<off_t>(offset));
     if (n < 0) {
       if (errno == EINTR) continue;
       return error("write");
