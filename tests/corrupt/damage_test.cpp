@@ -189,6 +189,10 @@ void expect_noticed(std::uint64_t start, const std::vector<Field>& fields, const
   }
 }
 
+// The byte that is at `at` in a sound image, made wrong: a UUID is random, so that no fixed value is wrong in every
+// image.
+std::uint64_t not_the_byte_at(std::uint64_t at) { return std::to_integer<std::uint64_t>(~sound_image()[at]); }
+
 TEST(DamageTest, WrongValuesInTheHeader) {
   expect_noticed(0,
                  {{"version", 8, 4, {0, 1, 3}},
@@ -201,7 +205,7 @@ TEST(DamageTest, WrongValuesInTheHeader) {
                   {"data_offset", 48, 8, {0, 4096, 1ULL << 41, kHuge - 4095}},
                   {"superblock 0", 56, 8, {0, 8192, 16384, kHuge - 4095}},
                   {"superblock 1", 64, 8, {0, 4096, 16384, kHuge - 4095}},
-                  {"uuid", 72, 1, {0}},
+                  {"uuid", 72, 1, {not_the_byte_at(72)}},
                   {"last reserved byte", 4095, 1, {1}}},
                  [](Bytes& bytes) { seal_page(bytes, 0, 16); });
 }
@@ -212,7 +216,7 @@ TEST(DamageTest, WrongValuesInTheSuperblock) {
   expect_noticed(at,
                  {{"length", 8, 4, {0, 512}},
                   {"own offset", 16, 8, {0, at + kPage}},
-                  {"uuid", 24, 1, {0}},
+                  {"uuid", 24, 1, {not_the_byte_at(at + 24)}},
                   {"sequence", 40, 8, {0, kHuge}},
                   {"incompat", 48, 8, {1, 2, 1ULL << 63}},
                   {"flags", 72, 4, {2, kHuge}},
