@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <boost/program_options/value_semantic.hpp>
 #include <ostream>
+#include <utility>
 #include <vector>
 
 #include "base/checked.h"
@@ -88,21 +89,28 @@ int run(const Invocation& invocation) {
     return usage_error(invocation.streams, invocation.command, "--force goes with --shrink");
   }
   std::uint64_t made = 0;
+  Status unfit;  // for a disk in chunks of this size: nothing is wrong with the image
   const auto resize = [&](Image& image) -> Status {
     const auto size = new_size(text, image.virtual_size());
-    if (!size) return size.status();
+    if (!size) {
+      unfit = size.status();
+      return Status::ok();
+    }
     made = *size;
     if (*size < image.virtual_size()) {
       if (Status s = may_shrink(invocation, image, *size); !s) return s;
     }
     const Progress::Part part(invocation.progress);
-    return image.resize(*size, true);
+    Status s = image.resize(*size, true);
+    if (s.code() != Code::kInvalid || s.system_error() != 0) return s;
+    unfit = std::move(s);
+    return Status::ok();
   };
   const int status = with_image(invocation, resize, OwnProgress::kYes);
-  if (status == kSuccess) {
-    invocation.streams.out << "resized " << one_line(invocation.operands[0]) << ": " << exact_size(made) << '\n';
-  }
-  return status;
+  if (status != kSuccess) return status;
+  if (!unfit) return usage_error(invocation.streams, invocation.command, unfit.message());
+  invocation.streams.out << "resized " << one_line(invocation.operands[0]) << ": " << exact_size(made) << '\n';
+  return kSuccess;
 }
 
 }  // namespace

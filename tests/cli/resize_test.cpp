@@ -56,11 +56,23 @@ TEST_F(CliResize, RefusesSizesThatNoDiskHas) {
   expect_failure(cli::kUsage, "not a size", {"resize", image, "+"});
   expect_failure(cli::kUsage, "not a size", {"resize", image, "+-1M"});
   expect_failure(cli::kUsage, "--shrink", {"resize", "--force", image, "1M"});
-  expect_failure(cli::kFailure, "64 TiB", {"resize", image, "65T"});
-  expect_failure(cli::kFailure, "64 TiB", {"resize", image, "+15.9999999E"});
-  expect_failure(cli::kFailure, "nothing", {"resize", "--shrink", image, "-64M"});
+  // As fvd create has it: a size that no disk has is a mistake of who types it, however it is written.
+  expect_failure(cli::kUsage, "64 TiB", {"create", directory.file("new.fvd"), "65T"});
+  for (const char* too_large : {"65T", "16384P", "15.9999999999999999E", "+64T", "+15.9999999E"}) {
+    expect_failure(cli::kUsage, "large", {"resize", image, too_large});
+  }
+  expect_failure(cli::kUsage, "nothing", {"resize", "--shrink", image, "-64M"});
+  expect_failure(cli::kFailure, "No such", {"resize", directory.file("none.fvd"), "65T"});
   expect_failure(cli::kUsage, "512 bytes", {"resize", "--shrink", image, "0"});
   EXPECT_EQ(size(), 64 * kMiB);
+}
+
+TEST_F(CliResize, ChunksBoundTheSize) {
+  const std::string small = directory.file("small.fvd");
+  fvd_ok({"create", "--chunk-size", "64K", small, "1M"});
+  expect_failure(cli::kUsage, "chunk", {"create", "--chunk-size", "64K", directory.file("new.fvd"), "17T"});
+  expect_failure(cli::kUsage, "chunk", {"resize", small, "17T"});
+  EXPECT_EQ(fvd_json({"info", "--json", small})["virtual_size"], kMiB);
 }
 
 }  // namespace
