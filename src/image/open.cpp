@@ -63,7 +63,7 @@ Result<std::unique_ptr<Image>> Image::open_on(std::unique_ptr<File> file, const 
   if (!identity) return named(identity.status(), path);
   if (identity->kind == format::Identity::Kind::kVersion1) {
     if (!options.read_only) return V1Image::refusal(path);
-    auto image = V1Image::open(std::move(file));
+    auto image = V1Image::open(std::move(file), options);
     if (!image) return named(image.status(), path);
     return image;
   }

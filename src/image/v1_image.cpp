@@ -29,9 +29,9 @@ Status V1Image::refusal(const std::string& path) {
               path};
 }
 
-Result<std::unique_ptr<Image>> V1Image::open(std::unique_ptr<File> file) {
+Result<std::unique_ptr<Image>> V1Image::open(std::unique_ptr<File> file, const OpenOptions& options) {
   std::unique_ptr<V1Image> image(new V1Image(std::move(file)));
-  auto state = V1State::load(image->storage_);
+  auto state = V1State::load(image->storage_, options.without_base);
   if (!state) return state.status();
   image->state_ = std::move(*state);
   return std::unique_ptr<Image>(std::move(image));
@@ -109,6 +109,7 @@ ImageInfo V1Image::info() const {
   info.base_path = header.base_path;
   info.base_format = header.base_format;
   info.base_size = header.base_size;
+  if (state_->base() != nullptr) info.base_error = state_->base()->why_missing().message();
   info.data_path = header.data_path;
   return info;
 }

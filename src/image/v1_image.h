@@ -19,7 +19,7 @@ class V1Image final : public Image {
  public:
   // What whoever asks for more than reading is told.
   static Status refusal(const std::string& path);
-  static Result<std::unique_ptr<Image>> open(std::unique_ptr<File> file);
+  static Result<std::unique_ptr<Image>> open(std::unique_ptr<File> file, const OpenOptions& options);
 
   Status close() override { return Status::ok(); }
   [[nodiscard]] std::uint64_t virtual_size() const override { return state_->virtual_size(); }

@@ -27,7 +27,7 @@ Status not_raw(const std::string& what, const std::string& kind) {
 
 }  // namespace
 
-Result<std::unique_ptr<V1State>> V1State::load(Storage& storage) try {
+Result<std::unique_ptr<V1State>> V1State::load(Storage& storage, bool without_base) try {
   std::array<std::byte, V1Header::kSize> bytes;
   if (Status s = storage.read(Structure::kHeader, 0, bytes); !s) return s;
   auto header = V1Header::decode(bytes);
@@ -38,7 +38,12 @@ Result<std::unique_ptr<V1State>> V1State::load(Storage& storage) try {
   if (!state->header_.clean) {
     if (Status s = state->replay_journal(); !s) return s;
   }
-  if (Status s = state->open_others(); !s) return s;
+  if (state->header_.has_base()) {
+    auto base = state->open_base();
+    if (!base && !without_base) return base.status();
+    state->base_ = base ? std::move(*base) : BaseImage::missing(state->header_.base_size, base.status());
+  }
+  if (Status s = state->open_data_file(); !s) return s;
   if (Status s = state->check_chunks(); !s) return s;
   return state;
 } catch (const std::bad_alloc&) {
@@ -147,32 +152,32 @@ Status V1State::apply(const format::V1JournalRecord& record) {
   return Status::ok();
 }
 
-Status V1State::open_others() {
-  const std::string& image = storage_.file().path();
-  if (header_.has_base()) {
-    auto base = BaseImage::open(header_.base_path, header_.base_format, image, header_.base_size);
-    if (!base) return base.status();
-    const std::string what = "base image " + header_.base_path;
-    if (header_.base_format.empty()) {
-      const auto kind = (*base)->probe();
-      if (!kind) return kind.status();
-      if (!kind->empty()) return not_raw(what, *kind);
-    }
-    const auto size = (*base)->file_size();
-    if (!size) return size.status();
-    if (*size < header_.base_size) {
-      return {Code::kCorrupt, what + " has " + std::to_string(*size) + " bytes, and had " +
-                                  std::to_string(header_.base_size) +
-                                  " when the image was made; put the right one there"};
-    }
-    base_ = std::move(*base);
+Result<std::unique_ptr<BaseImage>> V1State::open_base() {
+  auto base = BaseImage::open(header_.base_path, header_.base_format, storage_.file().path(), header_.base_size);
+  if (!base) return base;
+  const std::string what = "base image " + header_.base_path;
+  if (header_.base_format.empty()) {
+    const auto kind = (*base)->probe();
+    if (!kind) return kind.status();
+    if (!kind->empty()) return not_raw(what, *kind);
   }
+  const auto size = (*base)->file_size();
+  if (!size) return size.status();
+  if (*size < header_.base_size) {
+    return Status(Code::kCorrupt, what + " has " + std::to_string(*size) + " bytes, and had " +
+                                      std::to_string(header_.base_size) +
+                                      " when the image was made; put the right one there");
+  }
+  return base;
+}
+
+Status V1State::open_data_file() {
   if (header_.data_path.empty()) return Status::ok();
   const std::string what = "data file " + header_.data_path;
   if (!header_.data_format.empty() && header_.data_format != "raw") return not_raw(what, header_.data_format);
   PosixFileOptions how;
   how.read_only = true;
-  auto file = PosixFile::open(path_beside(image, header_.data_path), how);
+  auto file = PosixFile::open(path_beside(storage_.file().path(), header_.data_path), how);
   if (!file) return {file.code(), "data file: " + file.status().message(), file.status().system_error()};
   if (header_.data_format.empty()) {
     const auto kind = probe_format(**file);

@@ -34,8 +34,9 @@ class V1State {
 
   // Reads all metadata and opens what the image names besides itself: a base image and a data file, both raw, relative
   // paths from the image's directory. `storage` must outlive the state. kCorrupt for what contradicts itself;
-  // kUnsupported for a base or data file that is not raw.
-  static Result<std::unique_ptr<V1State>> load(Storage& storage);
+  // kUnsupported for a base or data file that is not raw. With `without_base`, a base that cannot be used is no
+  // hindrance; reading from it then fails with base()->why_missing().
+  static Result<std::unique_ptr<V1State>> load(Storage& storage, bool without_base = false);
 
   [[nodiscard]] const format::V1Header& header() const { return header_; }
   [[nodiscard]] std::uint64_t virtual_size() const { return header_.virtual_size; }
@@ -68,7 +69,8 @@ class V1State {
   Status apply(const format::V1JournalRecord& record);
   void set_bits();  // of the blocks in fetched_
   void merge_fetched();
-  Status open_others();
+  Result<std::unique_ptr<BaseImage>> open_base();
+  Status open_data_file();
   Status check_chunks();
   [[nodiscard]] bool in_image(std::uint64_t block) const { return (bitmap_[block / 64] >> (block % 64) & 1) != 0; }
   // First block from `block` on whose bit differs, or `end`.

@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "cli_rig.h"
+#include "support/v1_writer.h"
 
 namespace fvd::test {
 namespace {
@@ -79,6 +80,24 @@ TEST_F(CliInspect, AMissingBaseIsSaidAndNoHindrance) {
   expect_failure(cli::kFailure, base, {"map", clone});
   expect_failure(cli::kFailure, base, {"convert", clone, directory.file("out.raw")});
   expect_failure(cli::kFailure, base, {"send", clone, "s1"});
+}
+
+TEST_F(CliInspect, AMissingBaseOfAnOriginalImageIsSaidToo) {
+  V1Options options{.size = kMiB, .chunk_size = 65536};
+  options.base_path = "base.raw";
+  options.base = v1_base(300000);
+  const std::string original = directory.file("original.fvd");
+  V1Writer(options).save(original, true);
+  EXPECT_EQ(fvd_ok({"info", original}).find("missing"), std::string::npos);
+  const std::string tree = fvd_ok({"tree", original});
+  const std::string list = fvd_ok({"snapshot", "list", original});
+  std::filesystem::remove(directory.file("base.raw"));
+  EXPECT_NE(fvd_ok({"info", original}).find("of it show through; missing: "), std::string::npos);
+  EXPECT_EQ(fvd_json({"info", "--json", original})["base"]["missing"], true);
+  EXPECT_EQ(fvd_ok({"tree", original}), tree);
+  EXPECT_EQ(fvd_ok({"snapshot", "list", original}), list);
+  expect_failure(cli::kFailure, "base.raw", {"convert", original, directory.file("out.raw")});
+  expect_failure(cli::kFailure, "base.raw", {"upgrade", original});
 }
 
 TEST_F(CliInspect, TreeForPeopleStartsWithTheLine) {

@@ -115,6 +115,42 @@ TEST_F(ImageV1Files, NeedItsBaseAsItWas) {
   EXPECT_NE(missing.status().message().find("base.raw"), std::string::npos) << missing.status().message();
 }
 
+TEST_F(ImageV1Files, TellOfThemselvesWithoutTheirBase) {
+  OpenOptions how = reading();
+  how.without_base = true;
+  {
+    const auto there = Image::open(path_, how);
+    ASSERT_OK(there);
+    EXPECT_EQ((*there)->info().base_error, "");
+  }
+  const auto expect_missing = [&](Code code) {
+    const auto image = Image::open(path_, how);
+    ASSERT_OK(image);
+    EXPECT_NE((*image)->info().base_error.find("base.raw"), std::string::npos) << (*image)->info().base_error;
+    std::uint64_t in_base = 0;
+    std::uint64_t elsewhere = 0;
+    Bytes sector(kSectorSize);
+    for (std::uint64_t at = 0; at < options_.size; at += sector.size()) {
+      const auto read = (*image)->read(at, sector);
+      ++(read ? elsewhere : in_base);
+      if (!read) {
+        EXPECT_CODE(code, read);
+        EXPECT_CODE(code, (*image)->extent(at));
+      }
+    }
+    EXPECT_GT(in_base, 0U);
+    EXPECT_GT(elsewhere, 0U) << "what is in the image needs no base";
+    EXPECT_OK((*image)->close());
+  };
+  std::filesystem::resize_file(directory_.file("base.raw"), 200000);
+  expect_missing(Code::kCorrupt);
+  std::filesystem::resize_file(directory_.file("base.raw"), 400000);
+  std::fstream(directory_.file("base.raw"), std::ios::in | std::ios::out) << "QFI\xFB";
+  expect_missing(Code::kUnsupported);
+  std::filesystem::remove(directory_.file("base.raw"));
+  expect_missing(Code::kNotFound);
+}
+
 TEST_F(ImageV1Files, RefuseAFileThatWasCutShort) {
   const std::uint64_t size = std::filesystem::file_size(path_);
   std::filesystem::resize_file(path_, size - 512);
