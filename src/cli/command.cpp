@@ -7,6 +7,7 @@
 #include <optional>
 #include <ostream>
 
+#include "base/shell.h"
 #include "cli/progress.h"
 #include "cli/size.h"
 #include "cli/source.h"
@@ -37,12 +38,9 @@ std::string advice(const std::string& image, const Status& status) {
   }
   switch (status.code()) {
     case Code::kNotFound:
-      return "; see: fvd snapshot list " + image;
+      return "; see: fvd snapshot list " + shell_operands({image});
     case Code::kExists:
       return status.system_error() == 0 ? "; choose another name" : "";
-    case Code::kBusy:
-      return status.message().ends_with("take the hold off first") ? " with: fvd snapshot release " + image + " NAME"
-                                                                   : "";
     case Code::kNoSpace:
       return "; free some space there and try again";
     case Code::kInvalid:

@@ -4,6 +4,7 @@
 #include <optional>
 #include <ostream>
 
+#include "base/shell.h"
 #include "cli/command.h"
 #include "cli/json.h"
 #include "cli/progress.h"
@@ -91,7 +92,13 @@ int create(const Invocation& invocation) {
 }
 
 int remove(const Invocation& invocation) {
-  return with_image(invocation, [&](Image& image) { return image.snapshot_delete(invocation.operands[1]); });
+  const std::string& name = invocation.operands[1];
+  return with_image(invocation, [&](Image& image) -> Status {
+    const Status s = image.snapshot_delete(name);
+    const auto snapshot = image.find_snapshot(name);
+    if (s.code() != Code::kBusy || !snapshot || !snapshot->held) return s;
+    return {s.code(), s.message() + " with: fvd snapshot release " + shell_operands({invocation.operands[0], name})};
+  });
 }
 
 int go_to(const Invocation& invocation) {

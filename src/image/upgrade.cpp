@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/checked.h"
+#include "base/shell.h"
 #include "format/superblock.h"
 #include "image/random.h"
 #include "image/v1_mapping.h"
@@ -39,7 +40,8 @@ Status named(const Status& s, const std::string& path) {
 
 Status not_in_place(const std::string& path, const std::string& why) {
   return {Code::kUnsupported, "it cannot be brought to version 2 in place, since " + why +
-                                  "; copy it into a new image with: fvd convert -O fvd " + path + " NEW"};
+                                  "; copy it into a new image with: fvd convert -O fvd " +
+                                  shell_operands({path, "NEW"})};
 }
 
 // What geometry stands in the way, whatever is moved.

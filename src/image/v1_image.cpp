@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/shell.h"
+
 namespace fvd {
 
 namespace {
@@ -26,7 +28,7 @@ Status V1Image::refusal(const std::string& path) {
   return {Code::kReadOnly,
           "image " + path +
               " is an original FVD image (version 1), which is only read; bring it to version 2 with: fvd upgrade " +
-              path};
+              shell_operands({path})};
 }
 
 Result<std::unique_ptr<Image>> V1Image::open(std::unique_ptr<File> file, const OpenOptions& options) {

@@ -1,4 +1,7 @@
+#include <cstdio>
 #include <regex>
+#include <sstream>
+#include <vector>
 
 #include "cli_rig.h"
 
@@ -98,6 +101,44 @@ TEST_F(CliSnapshot, AHeldSnapshotIsNotDeleted) {
   for (const char* command : {"hold", "release"}) {
     expect_failure(cli::kFailure, "fvd snapshot list " + image, {"snapshot", command, image, "s1"});
   }
+}
+
+// The words of a command line as the shell takes them.
+std::vector<std::string> words_of(const std::string& line) {
+  std::FILE* const shell = ::popen(("printf '%s\\n' " + line).c_str(), "r");
+  std::string said;
+  for (int c = 0; shell != nullptr && (c = std::fgetc(shell)) != EOF;) said += static_cast<char>(c);
+  if (shell == nullptr || ::pclose(shell) != 0) ADD_FAILURE() << "not a command line: " << line;
+  std::vector<std::string> words;
+  std::istringstream lines(said);
+  for (std::string word; std::getline(lines, word);) words.push_back(word);
+  return words;
+}
+
+TEST_F(CliSnapshot, WhatIsAdvisedCanBePasted) {
+  const std::string strange = directory.file("it's a $(disk);.fvd");
+  fvd_ok({"create", strange, "1M"});
+  for (const std::string& path : {image, strange}) {
+    for (const char* name : {"s1", "two words", "it's", "\"$HOME\" `\\", "-f", "~", "=x", "*", "\u00e4"}) {
+      fvd_ok({"snapshot", "create", path, "--", name});
+      fvd_ok({"snapshot", "hold", path, "--", name});
+      const std::string said = fvd({"snapshot", "delete", path, "--", name}).err;
+      const std::size_t command = said.find(" with: fvd ");
+      ASSERT_NE(command, std::string::npos) << said;
+      std::vector<std::string> words = words_of(said.substr(command + 7, said.size() - command - 8));
+      ASSERT_EQ(words[0], "fvd") << said;
+      words.erase(words.begin());
+      fvd_ok(words);
+      fvd_ok({"snapshot", "delete", path, "--", name});
+      const std::string again = fvd({"snapshot", "delete", path, "--", name}).err;
+      EXPECT_EQ(words_of(again.substr(again.find("see: ") + 5)),
+                (std::vector<std::string>{"fvd", "snapshot", "list", path}));
+    }
+  }
+  fvd_ok({"snapshot", "create", image, "s1"});
+  fvd_ok({"snapshot", "hold", image, "s1"});
+  EXPECT_EQ(fvd({"snapshot", "delete", image, "s1"}).err,
+            "fvd: snapshot \"s1\" is held; take the hold off first with: fvd snapshot release " + image + " s1\n");
 }
 
 TEST_F(CliSnapshot, DescriptionsCanBeChanged) {
