@@ -7,11 +7,18 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/suggest.h"
+
 namespace fvdfs {
 namespace {
 
 namespace po = boost::program_options;
 
+// Those that apply_mount_option() knows by name, which are also what a mistyped one may have meant.
+constexpr std::array<std::string_view, 18> kOwn{
+    "ro",         "rw",        "shrink",      "writeback_cache", "force_share",    "allow_other", "default_permissions",
+    "uid=",       "gid=",      "umask=",      "max_read=",       "max_readahead=", "fsname=",     "subtype=",
+    "log_level=", "log_file=", "log_target=", "pidfile="};
 // For the kernel; libfuse turns them into mount flags or hands them to fusermount3.
 constexpr std::array<std::string_view, 16> kPassedOn{
     "suid", "nosuid", "dev",     "nodev",      "exec",       "noexec",        "atime",        "noatime",
@@ -47,6 +54,37 @@ po::options_description visible_options() {
       ("force-share", "with -r: open the image although another process writes it");
   return options;
 }
+
+// The mount option that `name`, which is none, is most like; "" when it is like none.
+std::string suggested_mount_option(std::string_view name) {
+  std::vector<std::string_view> known;
+  const auto add = [&](const auto& options) {
+    for (const std::string_view option : options) known.push_back(option.substr(0, option.find('=')));
+  };
+  add(kOwn);
+  add(kPassedOn);
+  add(kPassedOnWithValue);
+  add(kIgnored);
+  const std::string near = fvd::suggest(name, known);
+  const auto takes_value = [&](const auto& options) {
+    return std::find(options.begin(), options.end(), near + "=") != options.end();
+  };
+  return near + (takes_value(kOwn) || takes_value(kPassedOnWithValue) ? "=" : "");
+}
+
+// The same for an option of the command line, as "--NAME" or "-o NAME".
+std::string suggested_option(const std::string& typed) {
+  if (!typed.starts_with("--")) return {};
+  const std::string name = typed.substr(2, typed.find('=') - 2);
+  const po::options_description options = visible_options();
+  std::vector<std::string_view> known;
+  for (const auto& option : options.options()) known.push_back(option->long_name());
+  if (const std::string near = fvd::suggest(name, known); !near.empty()) return "--" + near;
+  const std::string near = suggested_mount_option(name);
+  return near.empty() ? "" : "-o " + near;
+}
+
+std::string did_you_mean(const std::string& near) { return near.empty() ? "" : "; did you mean " + near + "?"; }
 
 bool starts_with_any(std::string_view text, const auto& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view p) { return text.starts_with(p); });
@@ -140,13 +178,13 @@ bool apply_mount_option(const std::string& text, Options* options, std::string* 
     return true;
   }
   if (std::find(kIgnored.begin(), kIgnored.end(), text) != kIgnored.end()) return true;
-  if (text.starts_with("x-") || text.starts_with("comment=")) return true;
+  if (text.starts_with("x-") || text.starts_with("X-") || text.starts_with("comment=")) return true;
   if (std::find(kPassedOn.begin(), kPassedOn.end(), text) != kPassedOn.end() ||
       starts_with_any(text, kPassedOnWithValue)) {
     options->mount_options.push_back(text);
     return true;
   }
-  *error = "unknown mount option '" + text + "'";
+  *error = "unknown mount option '" + text + "'" + did_you_mean(suggested_mount_option(name));
   return false;
 }
 
@@ -180,6 +218,9 @@ std::optional<Options> parse_options(const std::vector<std::string>& arguments, 
     const auto style = po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
     po::store(po::command_line_parser(arguments).options(all).positional(positional).style(style).run(), values);
     po::notify(values);
+  } catch (const po::unknown_option& e) {
+    *error = e.what() + did_you_mean(suggested_option(e.get_option_name()));
+    return std::nullopt;
   } catch (const po::error& e) {
     *error = e.what();
     return std::nullopt;

@@ -12,10 +12,10 @@
 #include <string_view>
 #include <utility>
 
+#include "base/suggest.h"
 #include "cli/command.h"
 #include "cli/complete.h"
 #include "cli/progress.h"
-#include "cli/suggest.h"
 #include "fvd/version.h"
 
 namespace fvd::cli {

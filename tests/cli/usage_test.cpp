@@ -2,7 +2,7 @@
 #include <ostream>
 #include <streambuf>
 
-#include "cli/suggest.h"
+#include "base/suggest.h"
 #include "cli_rig.h"
 #include "fvd/version.h"
 
@@ -100,10 +100,10 @@ TEST(CliUsage, HelpIsACommandToo) {
 }
 
 TEST(CliUsage, SuggestionsAreNeverFarFetched) {
-  EXPECT_EQ(cli::suggest("chekc", {"create", "check"}), "check");
-  EXPECT_EQ(cli::suggest("", {"create", "check"}), "");
-  EXPECT_EQ(cli::suggest("abcde", {"create", "check"}), "");
-  EXPECT_EQ(cli::suggest(std::string(100000, 'c'), {"create"}), "");
+  EXPECT_EQ(suggest("chekc", {"create", "check"}), "check");
+  EXPECT_EQ(suggest("", {"create", "check"}), "");
+  EXPECT_EQ(suggest("abcde", {"create", "check"}), "");
+  EXPECT_EQ(suggest(std::string(100000, 'c'), {"create"}), "");
 }
 
 TEST(CliUsage, UnknownOptionsAndMisfittingArgumentsAreUsageErrors) {

@@ -140,37 +140,6 @@ TEST_F(LifecycleTest, HelpManPageAndParserAgree) {
       "");
 }
 
-TEST_F(LifecycleTest, ParsesWhatMountHelpersPass) {
-  std::string error;
-  auto options = fvdfs::parse_options({"SRC", "DIR", "-o", "rw,nosuid,allow_other,dev"}, &error);
-  ASSERT_TRUE(options) << error;
-  EXPECT_EQ(options->image, "SRC");
-  EXPECT_EQ(options->mount_point, "DIR");
-  EXPECT_TRUE(options->allow_other);
-  EXPECT_THAT(options->mount_options, ::testing::ElementsAre("nosuid", "dev"));
-  options = fvdfs::parse_options({"SRC", "DIR", "-n", "-v", "-s", "-o", "ro,noexec,nosuid,nodev,x-systemd.automount",
-                                  "-o", "noauto,user,_netdev,umask=027,uid=7,gid=8,shrink"},
-                                 &error);
-  ASSERT_TRUE(options) << error;
-  EXPECT_TRUE(options->read_only);
-  EXPECT_TRUE(options->shrink);
-  EXPECT_EQ(*options->umask, 027U);
-  EXPECT_EQ(*options->uid, 7U);
-  EXPECT_EQ(*options->gid, 8U);
-  options = fvdfs::parse_options({"-o", "log_file=/a\\,b,pidfile=/p,log_level=debug", "SRC", "DIR"}, &error);
-  ASSERT_TRUE(options) << error;
-  EXPECT_EQ(options->log_file, "/a,b");
-  EXPECT_EQ(options->pid_file, "/p");
-  EXPECT_FALSE(fvdfs::parse_options({"SRC", "DIR", "-o", "remount"}, &error));
-  options = fvdfs::parse_mount_helper_options(
-      {"SRC", "DIR", "-s", "-f", "-n", "-v", "-o", "rw,log_target=journald", "-t", "fuse.fvdfs"}, &error);
-  ASSERT_TRUE(options) << error;
-  EXPECT_TRUE(options->fake);
-  EXPECT_FALSE(options->foreground);
-  EXPECT_EQ(options->log_target, "journald");
-  EXPECT_EQ(options->mount_point, "DIR");
-}
-
 TEST_F(LifecycleTest, EveryCodeHasItsErrno) {
   EXPECT_EQ(fvdfs::errno_of(Code::kOk), 0);
   EXPECT_EQ(fvdfs::errno_of(Code::kIo), EIO);

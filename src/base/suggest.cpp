@@ -1,8 +1,8 @@
-#include "cli/suggest.h"
+#include "base/suggest.h"
 
 #include <algorithm>
 
-namespace fvd::cli {
+namespace fvd {
 namespace {
 
 // Damerau-Levenshtein distance (optimal string alignment).
@@ -40,4 +40,4 @@ std::string suggest(std::string_view word, const std::vector<std::string_view>& 
   return std::string(best);
 }
 
-}  // namespace fvd::cli
+}  // namespace fvd
