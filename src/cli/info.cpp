@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/json.h"
+
 namespace fvd::cli {
 namespace {
 
@@ -34,7 +35,7 @@ void print(std::ostream& out, const ImageInfo& info, const std::vector<SnapshotI
                     << " each; " << info.partial_chunks << " partial in current-state\n";
   }
   if (info.block_size != 0) line("block:") << exact_size(info.block_size) << '\n';
-  if (!info.data_path.empty()) line("data file:") << info.data_path << '\n';
+  if (!info.data_path.empty()) line("data file:") << one_line(info.data_path) << '\n';
   line("journal:") << exact_size(info.journal_size) << '\n';
   line("snapshots:") << snapshots.size() << '\n';
   line("parent:") << parent << '\n';

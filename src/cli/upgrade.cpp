@@ -2,6 +2,7 @@
 #include <ostream>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 
 namespace fvd::cli {
 namespace {
@@ -10,10 +11,13 @@ void declare_nothing(po::options_description&) {}
 
 int run(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
-  const auto upgraded = Image::upgrade(path);
+  const auto upgraded = [&] {
+    const Progress::Part part(invocation.progress);
+    return Image::upgrade(path);
+  }();
   if (!upgraded) return fail(invocation.streams, path, upgraded.status());
-  invocation.streams.out << (*upgraded ? "upgraded " + path + " to version 2\n"
-                                       : path + " is of version 2 already: nothing to do\n");
+  invocation.streams.out << (*upgraded ? "upgraded " + one_line(path) + " to version 2\n"
+                                       : one_line(path) + " is of version 2 already: nothing to do\n");
   return kSuccess;
 }
 

@@ -130,7 +130,7 @@ TEST(CliUsage, MessagesStayOnOneLineWhateverTheArguments) {
   TemporaryDirectory directory;
   const std::string image = directory.file("a\nb");
   EXPECT_NE(fvd_ok({"create", image, "1M"}).find("a?b: 1 MiB"), std::string::npos);
-  for (const char* command : {"info", "check", "compact", "flatten"}) {
+  for (const char* command : {"info", "check", "compact", "flatten", "upgrade"}) {
     EXPECT_NE(fvd_ok({command, image}).find("a?b"), std::string::npos) << command;
   }
   EXPECT_NE(fvd_ok({"resize", image, "2M"}).find("a?b: 2 MiB"), std::string::npos);
