@@ -5,9 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "io/posix_file.h"
-#include "support/image_rig.h"
-#include "support/v1_writer.h"
+#include "support/v1_fixture.h"
 
 namespace fvd::test {
 namespace {
@@ -20,16 +18,7 @@ Bytes bytes_of(const std::string& path) {
   return bytes;
 }
 
-class ImageUpgrade : public ::testing::TestWithParam<V1Case> {
- protected:
-  void expect_sound() {
-    auto file = PosixFile::open(path_, {.read_only = true});
-    ASSERT_OK(file);
-    EXPECT_EQ(check_findings(**file), "");
-  }
-  TemporaryDirectory directory_;
-  const std::string path_ = directory_.file("disk.fvd");
-};
+class ImageUpgrade : public V1CaseTest {};
 
 bool is_in_place(const V1Options& options) {
   return options.data_path.empty() && (options.chunk_size & (options.chunk_size - 1)) == 0;
@@ -37,61 +26,53 @@ bool is_in_place(const V1Options& options) {
 
 TEST_P(ImageUpgrade, KeepsTheContentOrRefuses) {
   const V1Options& options = GetParam().options;
-  V1Writer writer(options);
-  for (const bool written : {false, true}) {
-    if (written) write_some(writer);
-    for (const bool clean : {true, false}) {
-      SCOPED_TRACE(std::string(written ? "written, " : "new, ") + (clean ? "closed" : "killed"));
-      if (!clean && options.journal_size == 0) continue;
-      writer.save(path_, clean);
-      const Bytes before = bytes_of(path_);
-      const auto upgraded = Image::upgrade(path_);
-      if (!is_in_place(options)) {
-        EXPECT_CODE(Code::kUnsupported, upgraded);
-        EXPECT_NE(upgraded.status().message().find("fvd convert -O fvd"), std::string::npos);
-        EXPECT_EQ(bytes_of(path_), before);
-        continue;
-      }
-      ASSERT_OK(upgraded);
-      EXPECT_TRUE(*upgraded);
-      expect_sound();
-      if (!options.base_path.empty()) {
-        EXPECT_EQ(bytes_of(directory_.file(options.base_path)), options.base);
-      }
-      {
-        const auto image = Image::open(path_, quiet());
-        ASSERT_OK(image);
-        const ImageInfo info = (*image)->info();
-        EXPECT_EQ(info.format_version, 2U);
-        EXPECT_TRUE(info.was_clean);
-        EXPECT_EQ(info.base_path, options.base_path);
-        ASSERT_EQ(difference(writer.content(), read_all(**image)), "");
-        // It is an image like others: it takes snapshots and writes, and grows with zeros.
-        take(**image, "s1");
-        Bytes wanted = writer.content();
-        const Bytes piece = pattern(3 * 4096 + 512, 99);
-        for (std::uint64_t at = 512; at + piece.size() < wanted.size(); at += 131072) {
-          write_all(**image, at, piece);
-          std::copy(piece.begin(), piece.end(), wanted.begin() + static_cast<std::ptrdiff_t>(at));
-        }
-        ASSERT_OK((*image)->resize(options.size + 2 * kMiB, false));
-        wanted.resize(options.size + 2 * kMiB);
-        ASSERT_EQ(difference(wanted, read_all(**image)), "");
-        ASSERT_EQ(difference(writer.content(), read_snapshot(**image, "s1")), "");
-        ASSERT_OK((*image)->close());
-      }
-      expect_sound();
-      const auto again = Image::upgrade(path_);
-      ASSERT_OK(again);
-      EXPECT_FALSE(*again);
+  for_each_state([&](const V1Writer& writer, bool) {
+    const Bytes before = bytes_of(path_);
+    const auto upgraded = Image::upgrade(path_);
+    if (!is_in_place(options)) {
+      EXPECT_CODE(Code::kUnsupported, upgraded);
+      EXPECT_NE(upgraded.status().message().find("fvd convert -O fvd"), std::string::npos);
+      EXPECT_EQ(bytes_of(path_), before);
+      return;
     }
-  }
+    ASSERT_OK(upgraded);
+    EXPECT_TRUE(*upgraded);
+    expect_sound();
+    if (!options.base_path.empty()) {
+      EXPECT_EQ(bytes_of(directory_.file(options.base_path)), options.base);
+    }
+    {
+      const auto image = Image::open(path_, quiet());
+      ASSERT_OK(image);
+      const ImageInfo info = (*image)->info();
+      EXPECT_EQ(info.format_version, 2U);
+      EXPECT_TRUE(info.was_clean);
+      EXPECT_EQ(info.base_path, options.base_path);
+      ASSERT_EQ(difference(writer.content(), read_all(**image)), "");
+      // It is an image like others: it takes snapshots and writes, and grows with zeros.
+      take(**image, "s1");
+      Bytes wanted = writer.content();
+      const Bytes piece = pattern(3 * 4096 + 512, 99);
+      for (std::uint64_t at = 512; at + piece.size() < wanted.size(); at += 131072) {
+        write_all(**image, at, piece);
+        std::copy(piece.begin(), piece.end(), wanted.begin() + static_cast<std::ptrdiff_t>(at));
+      }
+      ASSERT_OK((*image)->resize(options.size + 2 * kMiB, false));
+      wanted.resize(options.size + 2 * kMiB);
+      ASSERT_EQ(difference(wanted, read_all(**image)), "");
+      ASSERT_EQ(difference(writer.content(), read_snapshot(**image, "s1")), "");
+      ASSERT_OK((*image)->close());
+    }
+    expect_sound();
+    const auto again = Image::upgrade(path_);
+    ASSERT_OK(again);
+    EXPECT_FALSE(*again);
+  });
 }
 
-INSTANTIATE_TEST_SUITE_P(Geometries, ImageUpgrade, ::testing::ValuesIn(v1_cases()),
-                         [](const auto& one) { return one.param.name; });
+FVD_INSTANTIATE_V1_CASES(ImageUpgrade);
 
-class ImageUpgradeOf : public ::testing::Test {
+class ImageUpgradeOf : public V1Test {
  protected:
   static V1Options over_base(std::uint64_t size, std::uint64_t chunk_size, std::uint32_t block_size) {
     V1Options options{.size = size, .chunk_size = chunk_size};
@@ -100,8 +81,6 @@ class ImageUpgradeOf : public ::testing::Test {
     options.block_size = block_size;
     return options;
   }
-  TemporaryDirectory directory_;
-  const std::string path_ = directory_.file("disk.fvd");
 };
 
 // Chunks of 32 MiB cannot have blocks of 512 bytes: those that would be mixed are filled from the base.

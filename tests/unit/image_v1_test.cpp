@@ -4,9 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "io/posix_file.h"
-#include "support/image_rig.h"
-#include "support/v1_writer.h"
+#include "support/v1_fixture.h"
 
 namespace fvd::test {
 namespace {
@@ -17,52 +15,38 @@ OpenOptions reading() {
   return options;
 }
 
-class ImageV1 : public ::testing::TestWithParam<V1Case> {
- protected:
-  TemporaryDirectory directory_;
-  const std::string path_ = directory_.file("disk.fvd");
-};
+class ImageV1 : public V1CaseTest {};
 
 TEST_P(ImageV1, ReadsWhatWasWritten) {
   const V1Options& options = GetParam().options;
-  V1Writer writer(options);
-  for (const bool written : {false, true}) {
-    if (written) write_some(writer);
-    for (const bool clean : {true, false}) {
-      SCOPED_TRACE(std::string(written ? "written, " : "new, ") + (clean ? "closed" : "killed"));
-      // Without a journal a killed driver leaves nobody knows what.
-      if (!clean && options.journal_size == 0) continue;
-      writer.save(path_, clean);
-      auto file = PosixFile::open(path_, {.read_only = true});
-      ASSERT_OK(file);
-      EXPECT_EQ(check_findings(**file), "");
-      const auto image = Image::open(path_, reading());
-      ASSERT_OK(image);
-      EXPECT_EQ((*image)->info().format_version, 1U);
-      EXPECT_EQ((*image)->info().was_clean, clean);
-      EXPECT_TRUE((*image)->read_only());
-      ASSERT_EQ(difference(writer.content(), read_all(**image)), "");
-      // Extents leave nothing out, and what they call a hole is one.
-      for (std::uint64_t at = 0; at < options.size;) {
-        const auto extent = (*image)->extent(at);
-        ASSERT_OK(extent);
-        ASSERT_EQ(extent->offset, at);
-        ASSERT_GT(extent->length, 0U);
-        if (!extent->data) {
-          ASSERT_EQ(difference(zeros(extent->length), read_range(**image, at, extent->length)), "") << at;
-        }
-        at += extent->length;
-        ASSERT_LE(at, options.size);
+  for_each_state([&](const V1Writer& writer, bool clean) {
+    expect_sound();
+    const auto image = Image::open(path_, reading());
+    ASSERT_OK(image);
+    EXPECT_EQ((*image)->info().format_version, 1U);
+    EXPECT_EQ((*image)->info().was_clean, clean);
+    EXPECT_TRUE((*image)->read_only());
+    ASSERT_EQ(difference(writer.content(), read_all(**image)), "");
+    // Extents leave nothing out, and what they call a hole is one.
+    for (std::uint64_t at = 0; at < options.size;) {
+      const auto extent = (*image)->extent(at);
+      ASSERT_OK(extent);
+      ASSERT_EQ(extent->offset, at);
+      ASSERT_GT(extent->length, 0U);
+      if (!extent->data) {
+        ASSERT_EQ(difference(zeros(extent->length), read_range(**image, at, extent->length)), "") << at;
       }
-      // Odd ranges, also over the end.
-      for (std::uint64_t at = 1; at < options.size; at += 99991) {
-        const std::uint64_t length = std::min<std::uint64_t>(77777, options.size - at);
-        const Bytes wanted(writer.content().begin() + static_cast<std::ptrdiff_t>(at),
-                           writer.content().begin() + static_cast<std::ptrdiff_t>(at + length));
-        ASSERT_EQ(difference(wanted, read_range(**image, at, length)), "") << at;
-      }
+      at += extent->length;
+      ASSERT_LE(at, options.size);
     }
-  }
+    // Odd ranges, also over the end.
+    for (std::uint64_t at = 1; at < options.size; at += 99991) {
+      const std::uint64_t length = std::min<std::uint64_t>(77777, options.size - at);
+      const Bytes wanted(writer.content().begin() + static_cast<std::ptrdiff_t>(at),
+                         writer.content().begin() + static_cast<std::ptrdiff_t>(at + length));
+      ASSERT_EQ(difference(wanted, read_range(**image, at, length)), "") << at;
+    }
+  });
 }
 
 TEST_P(ImageV1, IsNotOpenedForWriting) {
@@ -80,10 +64,9 @@ TEST_P(ImageV1, IsNotOpenedForWriting) {
   EXPECT_OK((*image)->close());
 }
 
-INSTANTIATE_TEST_SUITE_P(Geometries, ImageV1, ::testing::ValuesIn(v1_cases()),
-                         [](const auto& one) { return one.param.name; });
+FVD_INSTANTIATE_V1_CASES(ImageV1);
 
-class ImageV1Files : public ::testing::Test {
+class ImageV1Files : public V1Test {
  protected:
   void SetUp() override {
     options_.base_path = "base.raw";
@@ -98,8 +81,6 @@ class ImageV1Files : public ::testing::Test {
     file << bytes;
   }
   V1Options options_{.size = kMiB, .chunk_size = 65536};
-  TemporaryDirectory directory_;
-  const std::string path_ = directory_.file("disk.fvd");
 };
 
 TEST_F(ImageV1Files, NeedItsBaseAsItWas) {
