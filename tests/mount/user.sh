@@ -15,7 +15,7 @@ if [[ "${1-}" != inside ]]; then
   unshare --mount true 2>/dev/null || skip "no mount namespaces here"
   exec timeout -k 10 100 unshare --mount --propagation private bash "${BASH_SOURCE[0]}" inside
 fi
-. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../support/user.sh"
 [[ -e /etc/fuse.conf ]] || skip "no /etc/fuse.conf"
 
 fail() {
@@ -23,8 +23,7 @@ fail() {
   exit 1
 }
 
-user=fvdtest$$ made=no work=$(mktemp -d)
-other=nobody
+work=$(mktemp -d) other=nobody
 clean_up() {
   local status=$?
   trap - EXIT
@@ -32,27 +31,16 @@ clean_up() {
   umount -l "$work/home/mnt" 2>/dev/null
   # A daemon that the unmount did not end, and of this user only.
   [[ ! -s "$work/home/pid" ]] || runuser -u "$user" -- kill -KILL "$(<"$work/home/pid")" 2>/dev/null && sleep 0.2
-  [[ "$made" == no ]] || userdel "$user"
-  umount /dev/fuse /etc/fuse.conf "$work/dev" 2>/dev/null
+  remove_user
+  umount /etc/fuse.conf 2>/dev/null
   rm -rf --one-file-system "$work"
   exit "$status"
 }
 trap clean_up EXIT
 trap 'exit 143' TERM INT HUP
 
-useradd --no-create-home --home-dir "$work/home" --shell /bin/sh "$user" 2>/dev/null || skip "no user can be made"
-made=yes
-mkdir "$work/dev" "$work/home" "$work/home/mnt" "$work/bin"
-mount -t tmpfs -o mode=755 fvdfs-test "$work/dev"
-mknod -m 666 "$work/dev/fuse" c 10 229 && mount --bind "$work/dev/fuse" /dev/fuse || skip "no /dev/fuse can be made"
-cp "$FVD_BINARY" "$work/bin/fvd" # which may lie where the user cannot reach them
-cp "$FVDFS_BINARY" "$work/bin/fvdfs"
-chmod 755 "$work" "$work/bin" "$work/bin"/*
-chown -R "$user" "$work/home"
-as() { # as USER SCRIPT: in the home of the test's user.
-  timeout -k 5 60 runuser -u "$1" -- env PATH="$work/bin:$PATH" HOME="$work/home" sh -ec "cd $work/home; $2"
-}
-as "$user" ': <>/dev/fuse' 2>/dev/null || skip "/dev/fuse cannot be opened here"
+make_user
+as() { run_as "$1" 60 "$2"; }
 allow_others() { # allow_others {yes|no}
   umount /etc/fuse.conf 2>/dev/null || true
   if [[ "$1" == yes ]]; then echo user_allow_other; else echo '#user_allow_other'; fi >"$work/fuse.conf"

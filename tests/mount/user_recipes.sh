@@ -17,7 +17,7 @@ if [[ "${1-}" != inside ]]; then
   exec timeout -k 10 280 unshare --mount --propagation private --pid --fork --mount-proc --kill-child=TERM \
     bash "${BASH_SOURCE[0]}" inside
 fi
-. "$(dirname "${BASH_SOURCE[0]}")/../support/namespace.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../support/user.sh"
 
 fail() {
   echo "user_recipes: $*" >&2
@@ -25,39 +25,26 @@ fail() {
 }
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-user=fvdssh$$-$RANDOM made=no work=$(mktemp -d) server=''
+work=$(mktemp -d) server=''
 clean_up() {
   local status=$?
   trap - EXIT
   set +e
   [[ -z "$server" ]] || kill "$server" 2>/dev/null
-  umount -l "$work/home/mnt" 2>/dev/null
-  [[ "$made" == no ]] || userdel --force "$user" 2>/dev/null
-  umount /dev/fuse "$work/dev" 2>/dev/null
+  remove_user
   rm -rf --one-file-system "$work"
   exit "$status"
 }
 trap clean_up EXIT
 trap 'exit 143' TERM INT HUP
 
-useradd --no-create-home --home-dir "$work/home" --shell /bin/sh "$user" 2>/dev/null || skip "no user can be made"
-made=yes
-mkdir -p "$work"/{dev,bin,tests/mount,tests/support} "$work"/home/{mnt,tmp,there,.ssh}
-mount -t tmpfs -o mode=755 fvdfs-test "$work/dev"
-mknod -m 666 "$work/dev/fuse" c 10 229 && mount --bind "$work/dev/fuse" /dev/fuse || skip "no /dev/fuse can be made"
-# Copies, as what is tested may lie where the user cannot reach it.
-cp "$FVD_BINARY" "$work/bin/fvd"
-cp "$FVDFS_BINARY" "$work/bin/fvdfs"
+mkdir -p "$work"/tests/{mount,support} "$work"/home/{there,.ssh}
 cp -r "$top/examples" "$work/"
 cp -r "$top/tests/support/qemu" "$work/tests/support/"
 cp "$top/tests/mount/recipes.sh" "$work/tests/mount/"
 chmod -R a+rX "$work"
-chown -R "$user" "$work/home"
-as_user() { # as_user SECONDS SCRIPT: in the home of the test's user.
-  timeout -k 5 "$1" runuser -u "$user" -- env PATH="$work/bin:$PATH" HOME="$work/home" TMPDIR="$work/home/tmp" \
-    FVD_BINARY="$work/bin/fvd" FVDFS_BINARY="$work/bin/fvdfs" bash -euo pipefail -c "cd $work/home; $2"
-}
-as_user 10 ': <>/dev/fuse' 2>/dev/null || skip "/dev/fuse cannot be opened here"
+make_user
+as_user() { run_as "$user" "$1" "$2"; }
 
 status=0
 as_user 200 "bash $work/tests/mount/recipes.sh" || status=$?
