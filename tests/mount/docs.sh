@@ -41,7 +41,7 @@ if command -v promtool >/dev/null; then
   promtool check rules "$work/blocks/yaml.01" >"$work/said" 2>&1 || fail "promtool: $(<"$work/said")"
 fi
 if command -v apparmor_parser >/dev/null; then # The lines for AppArmor, as part of a profile; nothing is loaded.
-  { echo 'profile fvdfs-test {' && grep '^    /srv.*,$' "$top/docs/libvirt.md" && echo '}'; } >"$work/profile"
+  { echo 'profile fvdfs-test {' && grep '^    /.*,$' "$top/docs/libvirt.md" && echo '}'; } >"$work/profile"
   (($(wc -l <"$work/profile") == 4)) || fail "libvirt.md should have two lines for AppArmor: $(<"$work/profile")"
   apparmor_parser --skip-kernel-load --skip-cache "$work/profile" >"$work/said" 2>&1 || fail "AppArmor: $(<"$work/said")"
 else
