@@ -17,7 +17,7 @@ void HeldSpace::update() {
   const std::lock_guard lock(mutex_);
   for (Pool& pool : pools_) {
     for (const Lent& lent : pool.lent) {
-      if (&pool == &this->pool(Structure::kTable)) {
+      if (&pool != &this->pool(Structure::kRefcounts)) {
         pool.live = lent;
       } else {
         give_back_behind(lent);
@@ -111,7 +111,7 @@ Result<HeldSpace::Run> HeldSpace::lend(Structure what, std::uint64_t bytes) {
   if (it == held.runs.end()) return Status(Code::kNoSpace, "no space is held for it");
   const Run run = *it;
   held.runs.erase(it);
-  held.lent.push_back({run, bytes});
+  held.lent.push_back({{run.first, run.chunks, run.reserved}, bytes});
   return run;
 }
 
@@ -139,7 +139,10 @@ bool HeldSpace::take_back(Structure what, const Run& object) {
     return true;
   }
   Lent whole{object, object.reserved};
-  if (held.live.run.first == object.first) whole = std::exchange(held.live, {});
+  if (held.live.run.first == object.first) {
+    whole = std::exchange(held.live, {});
+    whole.run.directory = object.directory;
+  }
   if (held.runs.size() >= held.wanted) {
     give_back_behind(whole);
     return false;
