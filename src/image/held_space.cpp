@@ -44,9 +44,10 @@ void HeldSpace::punch(std::uint32_t first, std::uint64_t from, std::uint64_t to)
   if (from < to) (void)storage_.zero(geometry_.file_offset(first) + from, to - from);
 }
 
-Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
+Status HeldSpace::make_run(Structure what, std::uint64_t bytes, Run* run) {
   const std::uint32_t chunks = geometry_.object_chunks(bytes);
-  auto place = allocator_.allocate_at_end(chunks);
+  // What is likely to be used would keep the end of the file from being cut off.
+  auto place = what == Structure::kDirectory ? allocator_.allocate(chunks) : allocator_.allocate_at_end(chunks);
   if (!place) return place.status();
   if (Status s = reserve(place->first, 0, bytes); !s) {
     allocator_.release(place->first, chunks, false);
@@ -79,7 +80,7 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
   for (std::uint32_t i = 0; i < runs && s.is_ok(); ++i) {
     if (i == held.runs.size()) {
       Run fresh;
-      s = make_run(bytes, &fresh);
+      s = make_run(what, bytes, &fresh);
       if (s.is_ok()) held.runs.push_back(fresh);
       continue;
     }
@@ -91,7 +92,7 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
       continue;
     }
     Run longer;
-    s = make_run(bytes, &longer);
+    s = make_run(what, bytes, &longer);
     if (!s) continue;
     give_back(run);
     run = longer;

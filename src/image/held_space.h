@@ -77,7 +77,7 @@ class HeldSpace {
   static void update(Pool& pool);
   Status reserve(std::uint32_t first, std::uint64_t from, std::uint64_t to);
   void punch(std::uint32_t first, std::uint64_t from, std::uint64_t to);
-  Status make_run(std::uint64_t bytes, Run* run);
+  Status make_run(Structure what, std::uint64_t bytes, Run* run);
   void give_back(const Run& run);
   void give_back_behind(const Lent& object);
 

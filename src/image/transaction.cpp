@@ -73,9 +73,9 @@ Status ImageImpl::Transaction::write_directory(Records records) {
     if (!s) (void)held.take_back(Structure::kDirectory, *run);
     return s;
   };
-  if (!old.is_none() && held.reserve_behind(Structure::kDirectory, old.first_chunk, old.length, length) &&
-      write_to_held()) {
-    return Status::ok();
+  if (!old.is_none() && held.reserve_behind(Structure::kDirectory, old.first_chunk, old.length, length)) {
+    const Status s = write_to_held();
+    if (s.code() != Code::kNoSpace) return s;
   }
   const std::uint32_t chunks = image_.geometry_.object_chunks(length);
   const auto place = image_.allocator_.allocate(chunks);
