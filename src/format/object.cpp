@@ -8,10 +8,18 @@
 namespace fvd::format {
 
 std::uint32_t seal_object(std::span<std::byte> object, std::string_view magic) {
-  std::memcpy(object.data(), magic.data(), 8);
-  store_le(object.data() + 8, static_cast<std::uint64_t>(object.size()));
-  const std::uint32_t crc = crc32c(object.subspan(kCrcStart));
-  store_le(object.data() + 16, crc);
+  return seal_object(object, {}, magic);
+}
+
+std::uint32_t seal_object(std::span<std::byte> start, std::span<const std::span<const std::byte>> rest,
+                          std::string_view magic) {
+  std::uint64_t length = start.size();
+  for (const std::span<const std::byte> piece : rest) length += piece.size();
+  std::memcpy(start.data(), magic.data(), 8);
+  store_le(start.data() + 8, length);
+  std::uint32_t crc = crc32c(start.subspan(kCrcStart));
+  for (const std::span<const std::byte> piece : rest) crc = crc32c(piece, crc);
+  store_le(start.data() + 16, crc);
   return crc;
 }
 

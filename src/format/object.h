@@ -21,6 +21,9 @@ inline constexpr std::string_view kRefcountMagic = "FVDREFCT";
 
 // Writes magic, length (= object.size()) and, last, the CRC into a finished object; returns the CRC.
 std::uint32_t seal_object(std::span<std::byte> object, std::string_view magic);
+// The same for an object of which `start` is only the beginning, and `rest` what follows, piece after piece.
+std::uint32_t seal_object(std::span<std::byte> start, std::span<const std::span<const std::byte>> rest,
+                          std::string_view magic);
 // kCorrupt unless magic, length and CRC are right and equal those of `ref`.
 Status verify_object(std::span<const std::byte> object, std::string_view magic, const ObjectRef& ref);
 

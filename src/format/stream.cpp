@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::array<unsigned char, 8> kMagic{0x46, 0x56, 0x44, 0x53, 0x0D, 0x0A, 0x1A, 0x0A};
 constexpr std::uint32_t kStreamVersion = 1;
-constexpr std::size_t kCrcStart = 20;
+constexpr std::size_t kCrcFrom = 20;
 constexpr std::size_t kMaxText = 4096;
 constexpr std::size_t kLongest = StreamHeader::kFixedSize + 3 * 255 + kMaxText + 7;
 
@@ -68,7 +68,7 @@ std::vector<std::byte> StreamHeader::encode() const {
   return out;
 }
 
-std::uint32_t StreamHeader::crc_of(std::span<const std::byte> header) { return crc32c(header.subspan(kCrcStart)); }
+std::uint32_t StreamHeader::crc_of(std::span<const std::byte> header) { return crc32c(header.subspan(kCrcFrom)); }
 
 Result<std::size_t> StreamHeader::length_of(std::span<const std::byte> prefix) {
   if (prefix.size() < kPrefixSize || std::memcmp(prefix.data(), kMagic.data(), kMagic.size()) != 0) {

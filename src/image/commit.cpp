@@ -268,24 +268,23 @@ Status ImageImpl::checkpoint(bool clean) {
   return s;
 }
 
-bool ImageImpl::object_in_use(const format::ObjectRef& ref) const {
+bool ImageImpl::object_in_use(Structure what, const format::ObjectRef& ref) const {
   if (ref.is_none()) return true;
   const std::lock_guard lock(superblock_mutex_);
   if (superblock_.table.first_chunk == ref.first_chunk || superblock_.directory.first_chunk == ref.first_chunk ||
       superblock_.refcounts.first_chunk == ref.first_chunk) {
     return true;
   }
-  const auto records = directory_.records();
-  return std::any_of(records->begin(), records->end(),
-                     [&](const format::SnapshotRecord& r) { return r.table.first_chunk == ref.first_chunk; });
+  return what == Structure::kTable && directory_.records()->name_table(ref.first_chunk);
 }
 
-void ImageImpl::free_object(Structure what, const format::ObjectRef& ref) {
+void ImageImpl::free_object(Structure what, const format::ObjectRef& ref,
+                            std::shared_ptr<const SnapshotRecords> directory) {
   if (ref.is_none()) return;
   // After a failed switch nobody knows which superblock is on the disk: keep what either may refer to.
   if (failed_.load(std::memory_order_acquire)) return;
   const std::uint32_t count = geometry_.object_chunks(ref.length);
-  if (held_.take_back(what, {ref.first_chunk, count, ref.length})) return;
+  if (held_.take_back(what, {ref.first_chunk, count, ref.length, std::move(directory)})) return;
   std::vector<std::uint32_t> chunks(count);
   for (std::uint32_t i = 0; i < count; ++i) chunks[i] = ref.first_chunk + i;
   quarantine_.freed(chunks);

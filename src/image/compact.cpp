@@ -30,7 +30,7 @@ Status ImageImpl::compact(const WorkProgress& progress) try {
     return Status::ok();
   }
   release_freed();
-  // What is held lies at the end of the file; whoever changes something next holds space anew.
+  // What is held lies at the end of the file or before it; whoever changes something next holds space anew.
   (void)held_.release();
   space_changed();
   // The base table moves to the first place that is free now; on a full disk it stays.

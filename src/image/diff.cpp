@@ -121,9 +121,7 @@ Result<std::unique_ptr<StateDiff>> ImageImpl::open_diff(SnapshotId a, SnapshotId
     if (id == 0) return PinnedMap{nullptr, std::make_unique<FrontMap>(front_), virtual_size()};
     auto pin = open_snapshot(id);
     if (!pin) return pin.status();
-    const auto records = directory_.records();
-    auto view =
-        SnapshotView::open(storage_, geometry_, *SnapshotDirectory::find(*records, id), allocator_.chunks_in_file());
+    auto view = SnapshotView::open(storage_, geometry_, *directory_.records()->find(id), allocator_.chunks_in_file());
     if (!view) return view.status();
     const std::uint64_t size = (*pin)->virtual_size();
     return PinnedMap{std::move(*pin), std::move(*view), size};

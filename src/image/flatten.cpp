@@ -190,7 +190,8 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
   }
   auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, allocator_.chunks_in_file());
   if (!counts) return counts.status();
-  SnapshotDirectory::Records records = *directory_.records();
+  const auto old_records = directory_.records();
+  SnapshotDirectory::Records records;
   // No commit from here on: on the disk a chunk must have the same origin in current-state as in the snapshots.
   const std::lock_guard leadership(commits_);
   TableCapture capture(geometry_);
@@ -205,7 +206,7 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
   s = [&]() -> Status {
     auto table = transaction->write_table(capture);
     if (!table) return table.status();
-    for (SnapshotRecord& record : records) {
+    for (SnapshotRecord record : *old_records) {
       auto state = load_state(record);
       if (!state) return state.status();
       bool changed = false;
@@ -215,16 +216,18 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
         counted = counts->increment(chunk) && counted;
       });
       if (!counted) return {Code::kCorrupt, "a reference count is at its end; run fvd check"};
-      if (!changed) continue;
-      TableCapture fresh(geometry_);
-      fresh.prepare(**state);
-      fresh.take(**state, false);
-      fresh.finish(record.virtual_size);
-      auto object = transaction->write_table(fresh);
-      if (!object) return object.status();
-      transaction->drop(record.table);
-      record.table = *object;
-      record.mapped_bytes = std::uint64_t{fresh.mapped()} << geometry_.chunk_log2;
+      if (changed) {
+        TableCapture fresh(geometry_);
+        fresh.prepare(**state);
+        fresh.take(**state, false);
+        fresh.finish(record.virtual_size);
+        auto object = transaction->write_table(fresh);
+        if (!object) return object.status();
+        transaction->drop(record.table);
+        record.table = *object;
+        record.mapped_bytes = std::uint64_t{fresh.mapped()} << geometry_.chunk_log2;
+      }
+      records.push_back(record);
     }
     if (Status written = transaction->write_refcounts(*counts); !written) return written;
     if (Status written = transaction->write_directory(std::move(records)); !written) return written;

@@ -17,7 +17,7 @@ void HeldSpace::update() {
   const std::lock_guard lock(mutex_);
   for (Pool& pool : pools_) {
     for (const Lent& lent : pool.lent) {
-      if (&pool == &this->pool(Structure::kTable)) {
+      if (&pool != &this->pool(Structure::kRefcounts)) {
         pool.live = lent;
       } else {
         give_back_behind(lent);
@@ -44,9 +44,10 @@ void HeldSpace::punch(std::uint32_t first, std::uint64_t from, std::uint64_t to)
   if (from < to) (void)storage_.zero(geometry_.file_offset(first) + from, to - from);
 }
 
-Status HeldSpace::make_run(std::uint64_t bytes, Run* run) {
+Status HeldSpace::make_run(Structure what, std::uint64_t bytes, Run* run) {
   const std::uint32_t chunks = geometry_.object_chunks(bytes);
-  auto place = allocator_.allocate_at_end(chunks);
+  // What is likely to be used would keep the end of the file from being cut off.
+  auto place = what == Structure::kDirectory ? allocator_.allocate(chunks) : allocator_.allocate_at_end(chunks);
   if (!place) return place.status();
   if (Status s = reserve(place->first, 0, bytes); !s) {
     allocator_.release(place->first, chunks, false);
@@ -79,7 +80,7 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
   for (std::uint32_t i = 0; i < runs && s.is_ok(); ++i) {
     if (i == held.runs.size()) {
       Run fresh;
-      s = make_run(bytes, &fresh);
+      s = make_run(what, bytes, &fresh);
       if (s.is_ok()) held.runs.push_back(fresh);
       continue;
     }
@@ -91,7 +92,7 @@ Status HeldSpace::hold(Structure what, std::uint64_t bytes, std::uint32_t runs) 
       continue;
     }
     Run longer;
-    s = make_run(bytes, &longer);
+    s = make_run(what, bytes, &longer);
     if (!s) continue;
     give_back(run);
     run = longer;
@@ -111,7 +112,7 @@ Result<HeldSpace::Run> HeldSpace::lend(Structure what, std::uint64_t bytes) {
   if (it == held.runs.end()) return Status(Code::kNoSpace, "no space is held for it");
   const Run run = *it;
   held.runs.erase(it);
-  held.lent.push_back({run, bytes});
+  held.lent.push_back({{run.first, run.chunks, run.reserved}, bytes});
   return run;
 }
 
@@ -139,7 +140,10 @@ bool HeldSpace::take_back(Structure what, const Run& object) {
     return true;
   }
   Lent whole{object, object.reserved};
-  if (held.live.run.first == object.first) whole = std::exchange(held.live, {});
+  if (held.live.run.first == object.first) {
+    whole = std::exchange(held.live, {});
+    whole.run.directory = object.directory;
+  }
   if (held.runs.size() >= held.wanted) {
     give_back_behind(whole);
     return false;

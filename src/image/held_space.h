@@ -3,15 +3,17 @@
 // (or a full disk could not be relieved).
 //
 // Held are runs of chunks that nothing else can be allocated in, with the host's storage reserved under them. An object
-// goes there only when no other place can be found; the object that it replaces is then held in its stead. Nothing on
-// the disk tells of it: to a reader these chunks are free. Thread-safe; the lock is one outside ChunkAllocator's, and
-// covers one reservation by the host.
+// goes there only when no other place can be found; the object that it replaces is then held in its stead. A directory
+// always goes there if it can: two places take turns, and of the new one only what differs from the last but one is
+// written. Nothing on the disk tells of it: to a reader these chunks are free. Thread-safe; the lock is one outside
+// ChunkAllocator's, and covers one reservation by the host.
 #ifndef FVD_IMAGE_HELD_SPACE_H_
 #define FVD_IMAGE_HELD_SPACE_H_
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -19,6 +21,7 @@
 #include "fvd/status.h"
 #include "io/storage.h"
 #include "map/chunk_allocator.h"
+#include "snapshot/records.h"
 
 namespace fvd {
 
@@ -28,6 +31,8 @@ class HeldSpace {
     std::uint32_t first = 0;
     std::uint32_t chunks = 0;
     std::uint64_t reserved = 0;  // bytes from its start that the host has storage for
+    // The directory that lies in it, on stable storage since it was in use; none: it may hold anything.
+    std::shared_ptr<const SnapshotRecords> directory = nullptr;
   };
 
   HeldSpace(Storage& storage, const format::Geometry& geometry, ChunkAllocator& allocator)
@@ -48,8 +53,8 @@ class HeldSpace {
   // not called since, else only if fewer runs than asked for are held. False where they are not taken.
   bool take_back(Structure what, const Run& run);
   [[nodiscard]] std::uint32_t chunks() const;  // in all runs
-  // An operation is over: what is lent still is an object's; capacity() tells anew. A table keeps all of its run, to
-  // be held again once it is replaced, other objects only what they need.
+  // An operation is over: what is lent still is an object's; capacity() tells anew. A table or directory keeps all of
+  // its run, to be held again once it is replaced, reference counts only what they need.
   void update();
   // Gives everything back to the host, also what lies behind an object in use. False if nothing was held in runs.
   bool release();
@@ -72,7 +77,7 @@ class HeldSpace {
   static void update(Pool& pool);
   Status reserve(std::uint32_t first, std::uint64_t from, std::uint64_t to);
   void punch(std::uint32_t first, std::uint64_t from, std::uint64_t to);
-  Status make_run(std::uint64_t bytes, Run* run);
+  Status make_run(Structure what, std::uint64_t bytes, Run* run);
   void give_back(const Run& run);
   void give_back_behind(const Lent& object);
 

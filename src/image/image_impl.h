@@ -178,10 +178,12 @@ class ImageImpl final : public Image {
   // What is in memory may be half of a change now: turns the image read-only, as a failed sync does.
   Status out_of_memory();
   [[nodiscard]] format::Superblock next_superblock(bool new_epoch);
-  void free_object(Structure what, const format::ObjectRef& ref);  // after the switch that dropped it is durable
-  void release_freed();                                            // makes what commits have freed available again
-  void reclaim();                                                  // ditto, and gives it back to the host at once
-  [[nodiscard]] bool object_in_use(const format::ObjectRef& ref) const;
+  // After the switch that dropped it is durable. `directory`: what the object holds, if it is one.
+  void free_object(Structure what, const format::ObjectRef& ref,
+                   std::shared_ptr<const SnapshotRecords> directory = nullptr);
+  void release_freed();  // makes what commits have freed available again
+  void reclaim();        // ditto, and gives it back to the host at once
+  [[nodiscard]] bool object_in_use(Structure what, const format::ObjectRef& ref) const;
 
   // snapshot_ops.cpp. All REQUIRE operation_.
   Result<SnapshotId> take_snapshot(std::string_view name, std::string_view description, Writers writers);
@@ -192,7 +194,9 @@ class ImageImpl final : public Image {
   Status add_record(format::SnapshotRecord* record, const TableCapture& capture);
   Result<Bits> reached_by(const format::SnapshotRecord& record);
   [[nodiscard]] Bits reached_by(const TableCapture& capture) const;
-  [[nodiscard]] SnapshotInfo describe(const format::SnapshotRecord& record) const;
+  // Of chunks that the host has no storage for, `host_allocated` is less than the record tells.
+  static SnapshotInfo describe(const format::SnapshotRecord& record, std::uint64_t host_allocated);
+  [[nodiscard]] std::uint64_t host_allocated() const;  // bytes of the image file; no limit where that cannot be told
 
   // settle.cpp: decides what becomes of chunks that no snapshot reaches any more. REQUIRES operation_.
   void settle(Bits candidates);

@@ -15,7 +15,7 @@ constexpr std::uint32_t kMeasuredChunks = 1 << 16;
 
 }  // namespace
 
-SnapshotInfo ImageImpl::describe(const format::SnapshotRecord& record) const {
+SnapshotInfo ImageImpl::describe(const format::SnapshotRecord& record, std::uint64_t host_allocated) {
   SnapshotInfo info;
   info.id = record.id;
   info.parent = record.parent;
@@ -24,32 +24,35 @@ SnapshotInfo ImageImpl::describe(const format::SnapshotRecord& record) const {
   info.created_seconds = record.created_seconds;
   info.created_nanoseconds = record.created_nanoseconds;
   info.virtual_size = record.virtual_size;
-  const auto host = storage_.file().allocated();
-  info.allocated = host ? std::min(record.mapped_bytes, *host) : record.mapped_bytes;
+  info.allocated = std::min(record.mapped_bytes, host_allocated);
   info.held = (record.flags & format::SnapshotRecord::kFlagHold) != 0;
   return info;
+}
+
+std::uint64_t ImageImpl::host_allocated() const {
+  const auto host = storage_.file().allocated();
+  return host ? *host : ~std::uint64_t{0};
 }
 
 std::vector<SnapshotInfo> ImageImpl::snapshots() const {
   const auto records = directory_.records();
   std::vector<SnapshotInfo> all;
   all.reserve(records->size());
-  for (const format::SnapshotRecord& r : *records) all.push_back(describe(r));
+  const std::uint64_t host = host_allocated();
+  for (const format::SnapshotRecord& r : *records) all.push_back(describe(r, host));
   return all;
 }
 
 std::optional<SnapshotInfo> ImageImpl::find_snapshot(std::string_view name) const {
-  const auto records = directory_.records();
-  const auto* record = SnapshotDirectory::find(*records, name);
-  if (record == nullptr) return std::nullopt;
-  return describe(*record);
+  const auto record = directory_.records()->find(name);
+  if (!record) return std::nullopt;
+  return describe(*record, host_allocated());
 }
 
 std::optional<SnapshotInfo> ImageImpl::find_snapshot(SnapshotId id) const {
-  const auto records = directory_.records();
-  const auto* record = SnapshotDirectory::find(*records, id);
-  if (record == nullptr) return std::nullopt;
-  return describe(*record);
+  const auto record = directory_.records()->find(id);
+  if (!record) return std::nullopt;
+  return describe(*record, host_allocated());
 }
 
 SnapshotId ImageImpl::current_parent() const {
@@ -59,15 +62,13 @@ SnapshotId ImageImpl::current_parent() const {
 
 std::uint64_t ImageImpl::allocated() const {
   const std::uint64_t mapped = std::uint64_t{front_.mapped.load(std::memory_order_relaxed)} << geometry_.chunk_log2;
-  const auto host = storage_.file().allocated();
-  return host ? std::min(mapped, *host) : mapped;
+  return std::min(mapped, host_allocated());
 }
 
 Result<std::uint64_t> ImageImpl::snapshot_exclusive(SnapshotId id) {
   const std::lock_guard operation(operation_);
-  const auto records = directory_.records();
-  const auto* record = SnapshotDirectory::find(*records, id);
-  if (record == nullptr) return Status(Code::kNotFound, "there is no such snapshot");
+  const auto record = directory_.records()->find(id);
+  if (!record) return Status(Code::kNotFound, "there is no such snapshot");
   auto reached = reached_by(*record);
   if (!reached) return reached.status();
   const std::uint32_t limit = allocator_.chunks_in_file();

@@ -178,11 +178,11 @@ Status ImageImpl::replay_journal() {
 Status ImageImpl::derive_use() {
   const std::uint32_t limit = allocator_.chunks_in_file();
   Bits metadata(limit + 1);
-  const auto claim = [&](const format::ObjectRef& ref, const std::string& what) {
+  const auto claim = [&](const format::ObjectRef& ref, const char* what, const std::string& whose = {}) {
     if (ref.is_none()) return Status::ok();
     for (std::uint32_t i = 0; i < geometry_.object_chunks(ref.length); ++i) {
       if (metadata.set(ref.first_chunk + i)) {
-        return Status(Code::kCorrupt, what + " lies over another structure; run fvd check");
+        return Status(Code::kCorrupt, what + whose + " lies over another structure; run fvd check");
       }
     }
     return Status::ok();
@@ -190,7 +190,7 @@ Status ImageImpl::derive_use() {
   const auto records = directory_.records();
   bool table_is_a_snapshots = false;
   for (const format::SnapshotRecord& r : *records) {
-    if (Status s = claim(r.table, "the table of snapshot " + r.name); !s) return s;
+    if (Status s = claim(r.table, "the table of snapshot ", r.name); !s) return s;
     table_is_a_snapshots = table_is_a_snapshots || r.table == superblock_.table;
   }
   if (!table_is_a_snapshots) {
@@ -263,16 +263,18 @@ Status ImageImpl::recover() {
     auto object =
         read_object(storage_, Structure::kDirectory, geometry_, superblock_.directory, format::kLongestDirectory);
     if (!object) return object.status();
-    auto records =
-        format::decode_directory(*object, superblock_.directory, geometry_, limit, superblock_.next_snapshot_id);
-    if (!records) return records.status();
-    directory_.replace(std::move(*records));
+    if (Status s =
+            format::check_directory(*object, superblock_.directory, geometry_, limit, superblock_.next_snapshot_id);
+        !s) {
+      return s;
+    }
+    directory_.replace(std::make_shared<const SnapshotRecords>(*object));
   }
   const auto records = directory_.records();
   if (superblock_.snapshot_count != records->size()) {
     return {Code::kCorrupt, "the number of snapshots contradicts the snapshot directory; run fvd check"};
   }
-  if (superblock_.parent != 0 && SnapshotDirectory::find(*records, superblock_.parent) == nullptr) {
+  if (superblock_.parent != 0 && !records->find(superblock_.parent)) {
     return {Code::kCorrupt, "the parent of current-state is not in the snapshot directory; run fvd check"};
   }
   if (!superblock_.base_path.empty()) {

@@ -81,10 +81,7 @@ Status SnapshotImporter::begin() {
   if (Status s = pin(options_.parent, "the parent"); !s) return s;
   if (Status s = pin(options_.base, "the base"); !s) return s;
   const std::uint32_t chunks = geometry_.virtual_chunks(options_.virtual_size);
-  if (options_.base != 0) {
-    const auto records = image_.directory_.records();
-    return take_up_base(*SnapshotDirectory::find(*records, options_.base));
-  }
+  if (options_.base != 0) return take_up_base(*image_.directory_.records()->find(options_.base));
   if (Status s = state_.table.resize(chunks); !s) return s;
   hide_base_image(0);
   return Status::ok();

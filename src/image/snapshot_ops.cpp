@@ -28,11 +28,6 @@ Status no_such_snapshot(std::string_view name) {
   return {Code::kNotFound, "there is no snapshot \"" + std::string(name) + "\""};
 }
 
-SnapshotRecord* find(Records& records, std::string_view name) {
-  const auto it = std::find_if(records.begin(), records.end(), [&](const SnapshotRecord& r) { return r.name == name; });
-  return it == records.end() ? nullptr : &*it;
-}
-
 }  // namespace
 
 // Replaces the directory and nothing else.
@@ -47,7 +42,7 @@ Status ImageImpl::switch_directory(Records records, Room room) {
 
 // That one more snapshot can be taken into the directory, under this name.
 Status ImageImpl::check_new_name(const Records& records, std::string_view name) const {
-  if (SnapshotDirectory::find(records, name) != nullptr) {
+  if (records.find(name)) {
     return {Code::kExists, "there is a snapshot \"" + std::string(name) + "\" already"};
   }
   const std::lock_guard lock(superblock_mutex_);
@@ -62,8 +57,7 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   if (description.size() > kMaxDescriptionBytes) return Status(Code::kInvalid, "a description has at most 4,096 bytes");
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
-  Records records = *directory_.records();
-  if (Status s = check_new_name(records, name); !s) return s;
+  if (Status s = check_new_name(*directory_.records(), name); !s) return s;
   if (Status s = make_room(); !s) return s;
   Result<SnapshotId> id = Status(Code::kBusy, "not taken");
   const Status s = despite_writers([&](Writers writers) {
@@ -131,9 +125,8 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
 Status ImageImpl::snapshot_goto(std::string_view name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
-  const auto records = directory_.records();
-  const SnapshotRecord* record = SnapshotDirectory::find(*records, name);
-  if (record == nullptr) return no_such_snapshot(name);
+  const std::optional<SnapshotRecord> record = directory_.records()->find(name);
+  if (!record) return no_such_snapshot(name);
 
   // The new mapping, built aside. All of it belongs to the snapshot. Nothing of this needs space.
   Front fresh(geometry_);
@@ -176,7 +169,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) try {
     });
   }
   quarantine_.freed(freed);
-  if (!object_in_use(old_table)) free_object(Structure::kTable, old_table);
+  if (!object_in_use(Structure::kTable, old_table)) free_object(Structure::kTable, old_table);
   settle(Bits());
   after_operation();
   return Status::ok();
@@ -188,14 +181,15 @@ Status ImageImpl::snapshot_rename(std::string_view name, std::string_view new_na
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
-  SnapshotRecord* record = find(records, name);
-  if (record == nullptr) return no_such_snapshot(name);
+  std::optional<SnapshotRecord> record = records.find(name);
+  if (!record) return no_such_snapshot(name);
   if (Status s = format::check_snapshot_name(new_name); !s) return s;
   if (name == new_name) return Status::ok();
-  if (find(records, new_name) != nullptr) {
+  if (records.find(new_name)) {
     return {Code::kExists, "there is a snapshot \"" + std::string(new_name) + "\" already"};
   }
   record->name = new_name;
+  records.replace(*record);
   return switch_directory(std::move(records));
 } catch (const std::bad_alloc&) {
   return out_of_memory();
@@ -206,10 +200,11 @@ Status ImageImpl::snapshot_set_description(std::string_view name, std::string_vi
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
-  SnapshotRecord* record = find(records, name);
-  if (record == nullptr) return no_such_snapshot(name);
+  std::optional<SnapshotRecord> record = records.find(name);
+  if (!record) return no_such_snapshot(name);
   if (record->description == description) return Status::ok();
   record->description = description;
+  records.replace(*record);
   return switch_directory(std::move(records));
 } catch (const std::bad_alloc&) {
   return out_of_memory();
@@ -219,12 +214,13 @@ Status ImageImpl::snapshot_set_hold(std::string_view name, bool hold) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
-  SnapshotRecord* record = find(records, name);
-  if (record == nullptr) return no_such_snapshot(name);
+  std::optional<SnapshotRecord> record = records.find(name);
+  if (!record) return no_such_snapshot(name);
   const std::uint32_t flags =
       hold ? record->flags | SnapshotRecord::kFlagHold : record->flags & ~SnapshotRecord::kFlagHold;
   if (flags == record->flags) return Status::ok();
   record->flags = flags;
+  records.replace(*record);
   return switch_directory(std::move(records), Room::kFreeOrHeld);  // a deletion may wait for it
 } catch (const std::bad_alloc&) {
   return out_of_memory();
@@ -264,9 +260,9 @@ Status ImageImpl::snapshot_delete(std::string_view name) try {
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
   Records records = *directory_.records();
-  const SnapshotRecord* found = find(records, name);
-  if (found == nullptr) return no_such_snapshot(name);
-  const SnapshotRecord record = *found;
+  const std::optional<SnapshotRecord> found = records.find(name);
+  if (!found) return no_such_snapshot(name);
+  const SnapshotRecord& record = *found;
   if ((record.flags & SnapshotRecord::kFlagHold) != 0) {
     return {Code::kBusy, "snapshot \"" + record.name + "\" is held; take the hold off first"};
   }
@@ -295,10 +291,7 @@ Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
   });
   if (!counted) return {Code::kCorrupt, "a reference count of the snapshot is too low; run fvd check"};
 
-  std::erase_if(records, [&](const SnapshotRecord& r) { return r.id == record.id; });
-  for (SnapshotRecord& r : records) {
-    if (r.parent == record.id) r.parent = record.parent;
-  }
+  records.erase(record.id);
   Transaction transaction(*this, Transaction::Epoch::kSame, Room::kFreeOrHeld);
   const auto write_both = [&]() -> Status {
     Status s = transaction.write_refcounts(*counts);

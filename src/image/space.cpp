@@ -25,6 +25,7 @@ constexpr std::uint64_t kTableMargin = 128 << 10;
 // What is held beyond the need, so that not every change has to hold more.
 constexpr std::uint64_t kLeastSlack = 64 << 10;
 constexpr std::uint64_t kLeastCountsSlack = 8 << 10;
+constexpr std::uint64_t kLongestRecord = format::SnapshotRecord::kFixedSize + kMaxNameBytes + kMaxDescriptionBytes + 7;
 
 std::uint64_t table_length(const format::Geometry& geometry, std::uint32_t groups, std::uint64_t partials) {
   TableHeader header;
@@ -91,9 +92,7 @@ Status ImageImpl::hold_more_space() {
     table = superblock_.table;
     directory = superblock_.directory;
   }
-  const bool kept = table.is_none() || std::any_of(records->begin(), records->end(), [&](const auto& r) {
-                      return r.table.first_chunk == table.first_chunk;
-                    });
+  const bool kept = table.is_none() || records->name_table(table.first_chunk);
   // First with slack, then, on a disk that is nearly full, without.
   const auto hold = [&](Structure what, std::uint64_t most, std::uint64_t least, auto&& runs) {
     Status s = held_.hold(what, most, runs(most));
@@ -109,7 +108,9 @@ Status ImageImpl::hold_more_space() {
   if (s.is_ok() && !records->empty()) {
     const std::uint64_t counts = counts_bound();
     s = hold(Structure::kRefcounts, counts + std::max(kLeastCountsSlack, counts / 4), counts, one);
-    if (s.is_ok()) s = hold(Structure::kDirectory, align_up(directory.length, kPage), directory.length, one);
+    // Long enough for the next one, too, so that it goes there.
+    const std::uint64_t next = align_up(directory.length + kLongestRecord, kPage);
+    if (s.is_ok()) s = hold(Structure::kDirectory, next, directory.length, one);
   }
   if (s.is_ok()) {
     changed_.store(true, std::memory_order_release);

@@ -9,8 +9,15 @@
 
 namespace fvd {
 
+using format::kPage;
 using format::ObjectRef;
 using format::SnapshotRecord;
+
+namespace {
+
+constexpr std::uint64_t kPiece = 128 << 10;  // bytes of a directory that are put together at a time
+
+}  // namespace
 
 ImageImpl::Transaction::~Transaction() {
   try {
@@ -53,12 +60,55 @@ Status ImageImpl::Transaction::write_refcounts(Refcounts& counts) {
 Status ImageImpl::Transaction::write_directory(Records records) {
   next_.directory = {};
   next_.snapshot_count = static_cast<std::uint32_t>(records.size());
-  records_ = std::move(records);
+  records_ = std::make_shared<const Records>(std::move(records));
   if (records_->empty()) return Status::ok();
-  const std::vector<std::byte> object = format::encode_directory(*records_);
-  auto written = write(Structure::kDirectory, object, load_le<std::uint32_t>(object.data() + 16));
-  if (written) next_.directory = *written;
-  return written.status();
+  const std::uint64_t length = records_->object_size();
+  const ObjectRef& old = image_.superblock_.directory;
+  HeldSpace& held = image_.held_;
+  // In the place of the last directory but one, where what is held afterwards is enough for the next deletion.
+  const auto write_to_held = [&]() -> Status {
+    const auto run = held.lend(Structure::kDirectory, length);
+    if (!run) return run.status();
+    Status s = write_directory_to(*run);
+    if (!s) (void)held.take_back(Structure::kDirectory, *run);
+    return s;
+  };
+  if (!old.is_none() && held.reserve_behind(Structure::kDirectory, old.first_chunk, old.length, length)) {
+    const Status s = write_to_held();
+    if (s.code() != Code::kNoSpace) return s;
+  }
+  const std::uint32_t chunks = image_.geometry_.object_chunks(length);
+  const auto place = image_.allocator_.allocate(chunks);
+  Status s = place.status();
+  if (place) {
+    s = write_directory_to({place->first, chunks, length});
+    if (!s) image_.allocator_.release(place->first, chunks, false);
+  }
+  return s.code() == Code::kNoSpace && room_ == Room::kFreeOrHeld ? write_to_held() : s;
+}
+
+// What the run is known to hold is not written again.
+Status ImageImpl::Transaction::write_directory_to(const HeldSpace::Run& run) {
+  const std::uint64_t length = records_->object_size();
+  Records::Header header;
+  const ObjectRef ref{run.first, records_->seal(&header), length};
+  const std::uint64_t same = run.directory ? records_->same_bytes(*run.directory) / kPage * kPage : 0;
+  const std::uint64_t at = image_.geometry_.file_offset(run.first);
+  // The first page differs always, by the CRC.
+  std::vector<std::byte> piece(std::min<std::uint64_t>(length, same > kPage ? kPage : kPiece));
+  std::copy(header.begin(), header.end(), piece.begin());
+  records_->copy(header.size(), std::span(piece).subspan(header.size()));
+  Status s = image_.storage_.write(Structure::kDirectory, at, piece);
+  for (std::uint64_t done = std::max<std::uint64_t>(same, piece.size()); s.is_ok() && done < length;) {
+    piece.resize(std::min<std::uint64_t>(length - done, kPiece));
+    records_->copy(done, piece);
+    s = image_.storage_.write(Structure::kDirectory, at + done, piece);
+    done += piece.size();
+  }
+  if (!s) return s;
+  next_.directory = ref;
+  written_.emplace_back(Structure::kDirectory, ref);
+  return s;
 }
 
 Status ImageImpl::Transaction::add_snapshot(SnapshotRecord* record, const TableCapture& capture, const Bits& reached) {
@@ -89,9 +139,10 @@ Status ImageImpl::Transaction::commit(Leads leads) {
     replaced_.emplace_back(what, ref);
   }
   if (Status s = switch_superblock(leads); !s) return s;
-  if (records_) image_.directory_.replace(std::move(*records_));
+  const auto old_records = image_.directory_.records();
+  if (records_) image_.directory_.replace(std::move(records_));
   written_.clear();
-  free_replaced();
+  free_replaced(old_records);
   return Status::ok();
 }
 
@@ -106,10 +157,12 @@ Status ImageImpl::Transaction::switch_superblock(Leads leads) {
   return image_.switch_epoch(std::move(next_));
 }
 
-void ImageImpl::Transaction::free_replaced() {
+void ImageImpl::Transaction::free_replaced(const std::shared_ptr<const Records>& old_records) {
   for (auto one = replaced_.begin(); one != replaced_.end(); ++one) {
+    const auto& [what, ref] = *one;
     const bool again = std::find(replaced_.begin(), one, *one) != one;  // the base table, as that of a snapshot
-    if (!again && !image_.object_in_use(one->second)) image_.free_object(one->first, one->second);
+    if (again || image_.object_in_use(what, ref)) continue;
+    image_.free_object(what, ref, what == Structure::kDirectory ? old_records : nullptr);
   }
 }
 

@@ -12,6 +12,7 @@
 #ifndef FVD_IMAGE_TRANSACTION_H_
 #define FVD_IMAGE_TRANSACTION_H_
 
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -54,13 +55,14 @@ class ImageImpl::Transaction {
  private:
   Status switch_superblock(Leads leads);
   Result<format::ObjectRef> write(Structure what, std::span<const std::byte> object, std::uint32_t crc);
-  void free_replaced();
+  Status write_directory_to(const HeldSpace::Run& run);
+  void free_replaced(const std::shared_ptr<const Records>& old_records);
 
   ImageImpl& image_;
   const Room room_;
   const Epoch epoch_;
   format::Superblock next_;
-  std::optional<Records> records_;
+  std::shared_ptr<const Records> records_;  // none: the directory stays
   std::vector<std::pair<Structure, format::ObjectRef>> written_;
   std::vector<std::pair<Structure, format::ObjectRef>> replaced_;
 };

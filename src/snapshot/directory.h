@@ -11,38 +11,34 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
-#include <string_view>
-#include <vector>
+#include <utility>
 
 #include "format/directory.h"
+#include "snapshot/records.h"
 
 namespace fvd {
 
 class SnapshotDirectory {
  public:
-  using Records = std::vector<format::SnapshotRecord>;
+  using Records = SnapshotRecords;
 
-  // The records at this moment; the vector never changes once published.
+  // The records at this moment; they never change once published.
   [[nodiscard]] std::shared_ptr<const Records> records() const {
     const std::shared_lock lock(mutex_);
     return records_;
   }
-  void replace(Records records) {
-    auto fresh = std::make_shared<const Records>(std::move(records));
+  void replace(std::shared_ptr<const Records> records) {
     const std::unique_lock lock(mutex_);
-    records_ = std::move(fresh);
+    records_.swap(records);
   }
 
   // Counts a reader of snapshot `id`; nothing when there is no such snapshot or it is being deleted.
   [[nodiscard]] std::optional<format::SnapshotRecord> add_reader(std::uint32_t id) {
     const std::unique_lock lock(mutex_);
     if (id == deleting_ || replacing_) return std::nullopt;
-    for (const format::SnapshotRecord& r : *records_) {
-      if (r.id != id) continue;
-      ++readers_[id];
-      return r;
-    }
-    return std::nullopt;
+    auto record = records_->find(id);
+    if (record) ++readers_[id];
+    return record;
   }
   void remove_reader(std::uint32_t id) {
     const std::unique_lock lock(mutex_);
@@ -70,19 +66,6 @@ class SnapshotDirectory {
   void end_replace() {
     const std::unique_lock lock(mutex_);
     replacing_ = false;
-  }
-
-  static const format::SnapshotRecord* find(const Records& records, std::string_view name) {
-    for (const format::SnapshotRecord& r : records) {
-      if (r.name == name) return &r;
-    }
-    return nullptr;
-  }
-  static const format::SnapshotRecord* find(const Records& records, std::uint32_t id) {
-    for (const format::SnapshotRecord& r : records) {
-      if (r.id == id) return &r;
-    }
-    return nullptr;
   }
 
  private:

@@ -89,6 +89,13 @@ std::unique_ptr<TrackedImage> build_over_base(JournalSize journal) {
   return image;
 }
 
+std::unique_ptr<TrackedImage> build_long_directory(JournalSize journal) {
+  auto image = std::make_unique<TrackedImage>(starting_image(journal));
+  for (const char* name : {"s4", "s1", "s3", "s2"}) demand(image->describe(name, std::string(4000, name[1])));
+  demand(image->close());
+  return image;
+}
+
 // One synced write that needs a journal record: each time another block of the same partial chunks.
 Verdict small_commit(TrackedImage& image, std::uint64_t number) {
   const std::uint64_t block = number % 32;
@@ -163,12 +170,13 @@ Step import(const std::string& base, std::uint64_t size, std::vector<Piece> piec
   return [=](TrackedImage& image) { return image.import("imported", base, size, pieces, commit); };
 }
 
-// `then` needs the import to have worked, which an I/O error may have prevented.
-Step if_imported(Step then) {
-  return [then = std::move(then)](TrackedImage& image) {
-    return image.image()->find_snapshot("imported") && !image.image()->read_only() ? then(image) : Verdict();
+// `then` needs the snapshot to be there, which an I/O error may have prevented.
+Step if_there(const std::string& name, Step then) {
+  return [=, then = std::move(then)](TrackedImage& image) {
+    return image.image()->find_snapshot(name) && !image.image()->read_only() ? then(image) : Verdict();
   };
 }
+Step if_imported(Step then) { return if_there("imported", std::move(then)); }
 
 // While it lasts, everything else goes on.
 Step import_beside_others() {
@@ -293,6 +301,25 @@ std::vector<Scenario> build_scenarios() {
   add_recovery("RecoverThenDelete", remove("s2"));
   add_recovery("RecoverThenDiscard", discard(0, kStartSize));
 
+  // Of a directory in the place of the last but one, only some pages are written.
+  const auto describe = [](const std::string& name, std::size_t length) {
+    return [=](TrackedImage& image) { return image.describe(name, std::string(length, 'z')); };
+  };
+  const auto add_long_directory = [&list](const std::string& name, Step step) {
+    list.push_back({name, std::move(step), false, false, true});
+  };
+  add_long_directory("LongDirectoryGrowsAtItsEnd",
+                     steps({create("a"), create("b"), create("c"), if_there("c", remove("c")), create("d"),
+                            if_there("d", describe("d", 4096)), create("e")}));
+  add_long_directory("LongDirectoryChangesWithin",
+                     steps({create("a"), describe("s1", 1), create("b"), remove("s3"), describe("s1", 3000),
+                            create("c"), [](TrackedImage& image) { return image.rename("s4", "first"); },
+                            [](TrackedImage& image) { return image.hold("s2", true); }, create("d")}));
+  add_long_directory("LongDirectoryOverRestarts",
+                     steps({create("a"), [](TrackedImage& image) { return image.close(); },
+                            [](TrackedImage& image) { return image.open(); }, create("b"), create("c"),
+                            [](TrackedImage& image) { return image.killed(); }, create("d"), create("e")}));
+
   const auto compact = [](TrackedImage& image) { return image.compact(); };
   list.push_back({"Compact", compact});
   list.push_back(
@@ -343,8 +370,15 @@ const TrackedImage& image_over_base(JournalSize journal) {
   return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
 }
 
+const TrackedImage& image_of_long_directory(JournalSize journal) {
+  static const std::unique_ptr<TrackedImage> kDefault = build_long_directory(JournalSize::kDefault);
+  static const std::unique_ptr<TrackedImage> kTwoBatches = build_long_directory(JournalSize::kTwoBatches);
+  return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
+}
+
 const TrackedImage& start_of(const Scenario& scenario, JournalSize journal) {
   if (scenario.over_base) return image_over_base(journal);
+  if (scenario.long_directory) return image_of_long_directory(journal);
   return scenario.from_unclean ? unclean_image(journal) : starting_image(journal);
 }
 

@@ -13,8 +13,9 @@ namespace fvd::test {
 struct Scenario {
   std::string name;
   std::function<Verdict(TrackedImage&)> act;
-  bool from_unclean = false;  // starts from an image whose process was killed, so that opening recovers
-  bool over_base = false;     // starts from image_over_base()
+  bool from_unclean = false;    // starts from an image whose process was killed, so that opening recovers
+  bool over_base = false;       // starts from image_over_base()
+  bool long_directory = false;  // starts from image_of_long_directory()
 };
 
 // Chunks of current-state in the image that starting_image() makes; all of it is synced.
@@ -38,6 +39,8 @@ const TrackedImage& unclean_image(JournalSize journal = JournalSize::kDefault);
 // At rest, over a base image: snapshots s1 -> s2 -> current-state and s3 (a leaf of s1), each of which shows the base
 // in whole chunks, and in blocks under partial chunks of its own and shared ones.
 const TrackedImage& image_over_base(JournalSize journal = JournalSize::kDefault);
+// As starting_image(), with descriptions that make the snapshot directory several pages long.
+const TrackedImage& image_of_long_directory(JournalSize journal = JournalSize::kDefault);
 // The one that the scenario starts from.
 const TrackedImage& start_of(const Scenario& scenario, JournalSize journal = JournalSize::kDefault);
 // A synced image, killed one commit before its journal calls for a checkpoint.

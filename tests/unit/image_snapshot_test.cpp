@@ -352,5 +352,28 @@ TEST_F(ImageSnapshot, ManySnapshots) {
   EXPECT_EQ(difference(content, read_snapshot(*image_, "n999")), "");
 }
 
+TEST_F(ImageSnapshot, OfALongDirectoryOnlyWhatIsNewIsWritten) {
+  const auto written = [&] { return metric(*image_, "fvd_write_bytes_total", "directory"); };
+  for (int i = 0; i < 400; ++i) take(*image_, "n" + std::to_string(i));
+  reopen();
+  const std::uint64_t whole = 400 * std::uint64_t{72};
+  take(*image_, "first");  // where nothing is known to be yet
+  EXPECT_GE(written(), whole);
+  std::uint64_t before = written();
+  for (int i = 0; i < 200; ++i) {
+    take(*image_, "more" + std::to_string(i));
+    ASSERT_LE(written() - before, 3 * 4096U) << i;
+    before = written();
+    if (i % 3 == 0) continue;
+    ASSERT_OK(image_->snapshot_delete("more" + std::to_string(i)));
+    ASSERT_LE(written() - before, 3 * 4096U) << i;
+    before = written();
+  }
+  ASSERT_OK(image_->snapshot_set_description("n0", "all that follows moves"));
+  EXPECT_GE(written(), before + whole);
+  reopen();
+  EXPECT_EQ(image_->snapshots().size(), 468U);
+}
+
 }  // namespace
 }  // namespace fvd::test
