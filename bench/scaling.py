@@ -40,15 +40,16 @@ class Sizes:
         self.partial = metrics["fvd_partial_chunks"]
         self.table = -(-(64 + 4 * groups) // PAGE) * PAGE + groups * 4 * ENTRIES_A_GROUP + self.partial * (8 + BLOCKS // 8)
         self.directory = 64 + sum(-(-(64 + len(f"s{n}")) // 8) * 8 for n in range(snapshots + 1))
+        self.pages = min(self.directory, 2 * PAGE)  # written of the directory by an operation at its end: its first and last page
         self.counts = 64 + 2 * (metrics["fvd_chunks_used"] + 1)
         # The table's pages in use (at most one a group), a bit for each chunk of the file, an entry of the map for each partial chunk.
         self.memory = min(groups * PAGE, self.walk) + metrics["fvd_chunks"] / 8 + self.partial * (BLOCKS // 8 + 24)
 
     def moved(self):
         """{operation: (bytes read, bytes written)}"""
-        return {"create": (self.walk + self.counts, self.table + self.directory + self.counts + SUPERBLOCK),
+        return {"create": (self.walk + self.counts, self.table + self.pages + self.counts + SUPERBLOCK),
                 "goto": (self.walk + self.table + self.counts, SUPERBLOCK),
-                "delete": (self.table + self.counts, self.directory + self.counts + SUPERBLOCK),
+                "delete": (self.table + self.counts, self.pages + self.counts + SUPERBLOCK),
                 "start": (self.walk + self.table + self.directory + self.counts, 0)}
 
 
