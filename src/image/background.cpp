@@ -21,6 +21,7 @@ constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one
 }  // namespace
 
 void ImageImpl::start_background() {
+  if (!read_only_) adjust_reserve(Clock::now());
   if (read_only_ || (options_.commit_interval.count() == 0 && options_.completion_idle.count() == 0)) return;
   background_ = std::thread([this] {
     try {
@@ -62,6 +63,7 @@ void ImageImpl::background_loop() {
         if (current_epoch() == epoch) (void)checkpoint(false);
       }
     }
+    adjust_reserve(until);
     if (storage_.file().is_block_device()) {
       reclaim();
     } else {
@@ -79,6 +81,10 @@ void ImageImpl::background_loop() {
       return one.is_ok() && *one;
     };
     while (requests() == last_requests && !stopping() && went_on()) {
+    }
+    if (reserved_chunks_.load() == 0) continue;
+    if (const std::unique_lock operation(operation_, std::try_to_lock); operation) {
+      (void)give_back_shared([&] { return requests() == last_requests && !stopping(); });
     }
   }
 }
