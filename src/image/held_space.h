@@ -53,8 +53,8 @@ class HeldSpace {
   // not called since, else only if fewer runs than asked for are held. False where they are not taken.
   bool take_back(Structure what, const Run& run);
   [[nodiscard]] std::uint32_t chunks() const;  // in all runs
-  // An operation is over: what is lent still is an object's; capacity() tells anew. A table or directory keeps all of
-  // its run, to be held again once it is replaced, reference counts only what they need.
+  // An operation is over, and no other goes on: what is lent still is an object's; capacity() tells anew. A table or
+  // directory keeps all of its run, to be held again once it is replaced, reference counts only what they need.
   void update();
   // Gives everything back to the host, also what lies behind an object in use. False if nothing was held in runs.
   bool release();
