@@ -303,6 +303,10 @@ Status ImageImpl::make_room() {
 
 void ImageImpl::after_operation() {
   space_changed();
+  give_back_soon();
+}
+
+void ImageImpl::give_back_soon() {
   if (background_.joinable()) {
     background_wake_.notify_all();
   } else {

@@ -116,8 +116,10 @@ Result<HeldSpace::Run> HeldSpace::lend(Structure what, std::uint64_t bytes) {
   return run;
 }
 
-Status HeldSpace::reserve_behind(Structure what, std::uint32_t first, std::uint64_t length, std::uint64_t bytes) {
+Status HeldSpace::reserve_behind(Structure what, std::uint32_t first, std::uint64_t length, std::uint64_t bytes,
+                                 const std::function<bool()>& in_use) {
   const std::lock_guard lock(mutex_);
+  if (in_use && !in_use()) return {Code::kNoSpace, "it was replaced meanwhile"};
   Pool& held = pool(what);
   Lent object{{first, geometry_.object_chunks(length), length}, length};
   if (held.live.run.first == first) object = held.live;

@@ -6,13 +6,14 @@
 // goes there only when no other place can be found; the object that it replaces is then held in its stead. A directory
 // always goes there if it can: two places take turns, and of the new one only what differs from the last but one is
 // written. Nothing on the disk tells of it: to a reader these chunks are free. Thread-safe; the lock is one outside
-// ChunkAllocator's, and covers one reservation by the host.
+// ChunkAllocator's and superblock_mutex_, and covers one reservation by the host.
 #ifndef FVD_IMAGE_HELD_SPACE_H_
 #define FVD_IMAGE_HELD_SPACE_H_
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -45,16 +46,18 @@ class HeldSpace {
   // Sees to it that `runs` runs of at least `bytes` are held. On failure (kNoSpace) what was held before still is.
   Status hold(Structure what, std::uint64_t bytes, std::uint32_t runs);
   // Reserves `bytes` from the start of the object at chunk `first`, which is in use and `length` bytes long, so that it
-  // can be held as a run of that length once nothing refers to it. kNoSpace too where its chunks are too few.
-  Status reserve_behind(Structure what, std::uint32_t first, std::uint64_t length, std::uint64_t bytes);
+  // can be held as a run of that length once nothing refers to it. kNoSpace too where its chunks are too few. Whoever
+  // cannot rule out that it is being replaced says with `in_use` whether it was not yet; take_back() comes after that.
+  Status reserve_behind(Structure what, std::uint32_t first, std::uint64_t length, std::uint64_t bytes,
+                        const std::function<bool()>& in_use = nullptr);
   // Lends a run for an object of `bytes`. kNoSpace when there is none. capacity() stays as it is until update().
   Result<Run> lend(Structure what, std::uint64_t bytes);
   // Takes the chunks of an object that nothing refers to: the whole run where the object was lent one and update() was
   // not called since, else only if fewer runs than asked for are held. False where they are not taken.
   bool take_back(Structure what, const Run& run);
   [[nodiscard]] std::uint32_t chunks() const;  // in all runs
-  // An operation is over: what is lent still is an object's; capacity() tells anew. A table or directory keeps all of
-  // its run, to be held again once it is replaced, reference counts only what they need.
+  // An operation is over, and no other goes on: what is lent still is an object's; capacity() tells anew. A table or
+  // directory keeps all of its run, to be held again once it is replaced, reference counts only what they need.
   void update();
   // Gives everything back to the host, also what lies behind an object in use. False if nothing was held in runs.
   bool release();

@@ -142,8 +142,8 @@ class ImageImpl final : public Image {
   [[nodiscard]] std::uint64_t table_bound() const;    // bytes: no table object of the front is longer now
   [[nodiscard]] std::uint64_t longest_table() const;  // nor can one of a disk of this size ever be
   [[nodiscard]] std::uint64_t counts_bound() const;   // of the reference counts
-  void space_changed();                               // after whatever took or gave objects: look at what is held anew
-  bool lend_idle_journal(std::uint64_t bytes);        // REQUIRES operation_
+  void space_changed();  // after whatever took or gave objects: look at what is held anew. REQUIRES operation_
+  bool lend_idle_journal(std::uint64_t bytes);  // REQUIRES operation_
 
   // reserve.cpp
   using Clock = std::chrono::steady_clock;
@@ -189,7 +189,8 @@ class ImageImpl final : public Image {
   // REQUIRES operation_, the leadership, a cut begun, and what `next` refers to on stable storage.
   Status switch_epoch(format::Superblock next);
   Status make_room();                                // REQUIRES operation_. See commit.cpp
-  void after_operation();                            // gives freed chunks back, here or in the background
+  void after_operation();                            // REQUIRES operation_. space_changed(), and give_back_soon()
+  void give_back_soon();                             // gives freed chunks back, here or in the background
   Status write_superblock(format::Superblock next);  // REQUIRES operation_
   void set_failed(const Status& why);
   // What is in memory may be half of a change now: turns the image read-only, as a failed sync does.

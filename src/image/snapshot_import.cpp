@@ -43,7 +43,7 @@ void SnapshotImporter::abandon() {
   }
   if (chunks.empty()) return;
   image_.quarantine_.freed(chunks);
-  image_.after_operation();
+  image_.give_back_soon();  // operation_ is not ours: what is lent may be another operation's
 }
 
 void SnapshotImporter::unpin() {

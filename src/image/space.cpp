@@ -101,8 +101,13 @@ Status ImageImpl::hold_more_space() {
   const std::uint64_t bound = table_bound();
   const std::uint64_t least = std::min(longest_table(), bound + kTableMargin);
   const std::uint64_t most = std::min(longest_table(), least + std::max(kLeastSlack, bound / 4));
+  // A switch may go on, and its chunks may be others' by now.
+  const auto in_use = [&] {
+    const std::lock_guard superblock(superblock_mutex_);
+    return superblock_.table == table;
+  };
   Status s = hold(Structure::kTable, most, least, [&](std::uint64_t bytes) {
-    return !kept && held_.reserve_behind(Structure::kTable, table.first_chunk, table.length, bytes) ? 1 : 2;
+    return !kept && held_.reserve_behind(Structure::kTable, table.first_chunk, table.length, bytes, in_use) ? 1 : 2;
   });
   const auto one = [](std::uint64_t) { return 1; };
   if (s.is_ok() && !records->empty()) {

@@ -67,9 +67,10 @@ Status ImageImpl::Transaction::write_directory(Records records) {
   HeldSpace& held = image_.held_;
   // In the place of the last directory but one, where what is held afterwards is enough for the next deletion.
   const auto write_to_held = [&]() -> Status {
-    const auto run = held.lend(Structure::kDirectory, length);
+    auto run = held.lend(Structure::kDirectory, length);
     if (!run) return run.status();
     Status s = write_directory_to(*run);
+    run->directory = nullptr;  // it may hold anything now
     if (!s) (void)held.take_back(Structure::kDirectory, *run);
     return s;
   };

@@ -317,6 +317,87 @@ TEST(LossTest, ANewerSuperblockThatIsWrongUnderItsCrcIsNotWrittenOver) {
   EXPECT_OK(Image::open_on(disk->open(), read_only));
 }
 
+// The disk of a process that was killed just now, with the newest superblock damaged.
+std::shared_ptr<CrashDisk> without_newest(const CrashDisk& disk) {
+  auto killed = disk.clone();
+  const auto file = killed->open();
+  Bytes bytes(file->size().value());
+  EXPECT_OK(file->read(0, bytes));
+  const Anatomy anatomy(bytes);
+  SparseBytes ill = sparse(bytes);
+  put(ill, anatomy, "newest superblock: virtual_size", 512, false);
+  return CrashDisk::make(std::move(ill));
+}
+
+// A directory of several pages, of which an operation writes some over the last but one.
+class OlderSuperblock : public ::testing::Test {
+ protected:
+  OlderSuperblock() : disk(make_disk(small_chunks(24 * kSmallChunk))), image(open_disk(*disk)) {
+    for (std::uint64_t i = 0; i < 4; ++i) {
+      write_all(*image, i * kSmallChunk, pattern(kSmallChunk, i + 1));
+      EXPECT_OK(image->snapshot_create("s" + std::to_string(i), std::string(3000, 'd')));
+    }
+  }
+  // Current-state has a base table that is no snapshot's.
+  void write_base_table() {
+    write_all(*image, 9 * kSmallChunk, pattern(kSmallChunk, 20));
+    EXPECT_OK(image->close());
+    image = open_disk(*disk);
+  }
+  void expect_refused(const Status& done) {
+    ASSERT_OK(done);
+    const auto ill = without_newest(*disk);
+    const std::string findings = check_findings(*ill->open());
+    const auto report = repair_image(*ill->open(), {.older_superblock = true});
+    ASSERT_OK(report);
+    EXPECT_NE(report->refused.find("no better"), std::string::npos) << report->refused;
+    EXPECT_EQ(check_findings(*ill->open()), findings) << "a refusal changes nothing";
+  }
+
+  std::shared_ptr<CrashDisk> disk;
+  std::unique_ptr<Image> image;
+};
+
+TEST_F(OlderSuperblock, IsWholeRightAfterAnOperationThatTakesNothingAway) {
+  const std::vector<std::pair<const char*, std::function<Status(std::uint64_t)>>> operations = {
+      {"create",
+       [&](std::uint64_t i) {
+         return image->snapshot_create("n" + std::to_string(i), std::string(900, 'n')).status();
+       }},
+      {"rename", [&](std::uint64_t i) { return image->snapshot_rename("n" + std::to_string(i), std::string(i, 'r')); }},
+      {"describe", [&](std::uint64_t i) { return image->snapshot_set_description("s1", std::string(500 * i, 'e')); }},
+      {"hold", [&](std::uint64_t i) { return image->snapshot_set_hold("s2", i % 2 == 1); }},
+      {"goto", [&](std::uint64_t i) { return image->snapshot_goto(i % 2 == 1 ? "s3" : "s1"); }},
+      {"grow", [&](std::uint64_t i) { return image->resize((30 + i) * kSmallChunk, false); }},
+  };
+  for (std::uint64_t i = 1; i <= 4; ++i) {
+    for (const auto& [name, operation] : operations) {
+      SCOPED_TRACE(name + std::to_string(i));
+      const std::string before = meaning_of(*disk->clone());
+      ASSERT_OK(operation(i));
+      const auto ill = without_newest(*disk);
+      ASSERT_NE(repair_image(*ill->open(), {})->refused, "");
+      const auto report = repair_image(*ill->open(), {.older_superblock = true});
+      ASSERT_OK(report);
+      EXPECT_EQ(report->refused, "");
+      expect_sound(*ill);
+      EXPECT_EQ(meaning_of(*ill), before);
+    }
+  }
+}
+
+TEST_F(OlderSuperblock, IsOfNoUseAfterADeletion) { expect_refused(image->snapshot_delete("s1")); }
+
+TEST_F(OlderSuperblock, IsOfNoUseAfterACreateOverABaseTableOfItsOwn) {
+  write_base_table();
+  expect_refused(image->snapshot_create("new", "").status());
+}
+
+TEST_F(OlderSuperblock, IsOfNoUseAfterAGotoFromABaseTableOfItsOwn) {
+  write_base_table();
+  expect_refused(image->snapshot_goto("s1"));
+}
+
 // Whichever slot another program left the newest superblock in, the next one goes to the other.
 TEST(SlotTest, TheCurrentSuperblockIsNeverWrittenOver) {
   Bytes bytes = corpus()[1].bytes;

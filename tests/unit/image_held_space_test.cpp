@@ -123,6 +123,20 @@ TEST_F(HeldSpaceOnAFile, WhatIsReservedBehindAnObjectIsGivenBack) {
   EXPECT_EQ(taken(), written);
 }
 
+// Its chunks are others' then, and what they write there is not to be given back.
+TEST_F(HeldSpaceOnAFile, NothingIsReservedBehindAnObjectThatWasReplaced) {
+  const auto place = allocator_->allocate(1);
+  ASSERT_OK(place);
+  const Bytes data = pattern(kSmallChunk, 1);
+  ASSERT_OK(storage_->write(Structure::kData, kGeometry.file_offset(place->first), data));
+  EXPECT_CODE(Code::kNoSpace,
+              held_->reserve_behind(Structure::kTable, place->first, 5000, 60000, [] { return false; }));
+  (void)held_->release();
+  Bytes seen(kSmallChunk);
+  ASSERT_OK(storage_->read(Structure::kData, kGeometry.file_offset(place->first), seen));
+  EXPECT_EQ(difference(data, seen), "");
+}
+
 TEST_F(HeldSpaceOnAFile, AReservationThatFailsTakesNothing) {
   ASSERT_OK(held_->hold(Structure::kTable, 5000, 1));
   const auto place = allocator_->allocate(1);

@@ -171,6 +171,26 @@ TEST_F(ImageImport, AbandonedItLeavesNothing) {
   close();
 }
 
+// It is abandoned by a thread of its own, without waiting for an operation that goes on: what that was lent stays lent.
+TEST_F(ImageImport, AbandonedWithinAnOperationItLeavesWhatIsHeldAlone) {
+  write_all(*image, 0, pattern(kSize, 1));
+  for (int i = 0; i < 8; ++i) ASSERT_OK(image->snapshot_create("s" + std::to_string(i), std::string(4000, 'd')));
+  auto import = begin(named("came"));
+  ASSERT_OK(import->write(0, pattern(kSize, 2)));
+  disk->set_hook([&](DiskOperation operation) {
+    if (operation != DiskOperation::kWrite || import == nullptr) return;
+    import.reset();
+    disk->arm({.kind = Fault::Kind::kShortWrite, .at = 1});
+  });
+  // Fails within the place of the last directory but one, of which some pages are new.
+  EXPECT_CODE(Code::kIo, image->snapshot_set_description("s1", std::string(4000, 'e')));
+  disk->set_hook(nullptr);
+  disk->disarm();
+  ASSERT_OK(image->snapshot_set_description("s7", std::string(4000, 'f')));
+  expect_sound(*disk->clone());
+  close();
+}
+
 TEST_F(ImageImport, RefusesWhatCannotBe) {
   take(*image, "s1");
   EXPECT_CODE(Code::kExists, image->import_snapshot(named("s1")));
