@@ -82,10 +82,6 @@ void ImageImpl::background_loop() {
     };
     while (requests() == last_requests && !stopping() && went_on()) {
     }
-    if (reserved_chunks_.load() == 0) continue;
-    if (const std::unique_lock operation(operation_, std::try_to_lock); operation) {
-      (void)give_back_shared([&] { return requests() == last_requests && !stopping(); });
-    }
   }
 }
 

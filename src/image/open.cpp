@@ -319,7 +319,8 @@ Status ImageImpl::close() try {
   if (Status s = check_writable(); !s) return s;
   const auto reserve_until = Clock::now() + kGiveBackAtClose;
   const auto still_time = [&] { return Clock::now() < reserve_until; };
-  if (give_back_own(still_time)) (void)give_back_shared(still_time);
+  // Those of snapshots first: nothing would fill them.
+  if (give_back_shared(still_time)) (void)give_back_own(still_time);
   if (storage_.untouched() && was_clean_ && front_.changes.empty() && !held_.release()) return Status::ok();
   if (Status s = commit_all(); !s) return s;
   const auto free_chunks = [&] { in_steps ? release_freed() : reclaim(); };

@@ -4,8 +4,9 @@
 // into storage that is there. So the second write that adds blocks to a chunk reserves all of it in one call, if its
 // origin is data throughout: then that is what completing the chunk would take as well. What blocks that are not
 // present hold means nothing, so storage can be reserved and given back beneath them at any time. No more is reserved
-// than kMostReserved, nor than a part of what the host has left. It is given back when the disk is idle, when the host
-// has little left, at a clean close, and before anything fails for want of space; after a crash completion fills it.
+// than kMostReserved, nor than a part of what the host has left. It is given back little by little for chunks that a
+// snapshot has come to hold, and when the host has little left, at a clean close, and before anything fails for want of
+// space; after a crash completion fills it.
 //
 // A chunk that a snapshot has come to hold keeps its reservation in reserved_in_snapshots_, with the bitmap that will
 // not change any more, until no snapshot reaches it: then settle() decides what becomes of it, and forgets it here.
@@ -29,6 +30,9 @@ namespace {
 
 constexpr std::uint64_t kMostReserved = std::uint64_t{4} << 30;  // bytes
 constexpr std::uint64_t kPartOfHost = 8;                         // no more than an eighth of what the host has left
+// How long the background gives back, at each turn, what chunks of snapshots have reserved: they gain nothing from it,
+// and would use up what may be reserved.
+constexpr std::chrono::milliseconds kGivingBackBesideRequests{2};
 
 }  // namespace
 
@@ -60,11 +64,13 @@ void ImageImpl::adjust_reserve(Clock::time_point until) {
   const std::uint64_t all = available > ~reserved ? ~std::uint64_t{0} : available + reserved;
   const auto most = static_cast<std::uint32_t>(std::min(kMostReserved, all / kPartOfHost) >> geometry_.chunk_log2);
   most_reserved_chunks_.store(most, std::memory_order_relaxed);
-  // Others have filled the host meanwhile.
+  if (reserved == 0) return;
+  // More than that only when others have filled the host meanwhile.
   const auto too_many = [&] { return reserved_chunks_.load() / 2 > most && Clock::now() < until; };
-  if (!too_many()) return;
-  if (const std::unique_lock operation(operation_, std::try_to_lock); operation && !give_back_shared(too_many)) return;
-  (void)give_back_own(too_many);
+  const Clock::time_point a_little = Clock::now() + kGivingBackBesideRequests;
+  const auto go_on = [&] { return Clock::now() < a_little || too_many(); };
+  if (const std::unique_lock operation(operation_, std::try_to_lock); operation && !give_back_shared(go_on)) return;
+  if (too_many()) (void)give_back_own(too_many);
 }
 
 Status ImageImpl::give_back_missing(std::uint32_t chunk, std::span<const std::uint64_t> words) {

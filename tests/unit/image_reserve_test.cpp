@@ -134,9 +134,9 @@ TEST_F(ImageReserve, WhatAKilledProcessLeftIsGivenBackByCompacting) {
   EXPECT_EQ(difference(expected_, read_all(*image)), "");
 }
 
-TEST_F(ImageReserve, GivenBackWhenTheDiskIsIdle) {
+TEST_F(ImageReserve, GivenBackByTheBackgroundOnceASnapshotHoldsIt) {
   OpenOptions options = quiet();
-  options.completion_idle = std::chrono::milliseconds(50);
+  options.commit_interval = std::chrono::milliseconds(5);
   reopen(options);
   put(3, 5);
   put(3, 9);
