@@ -67,6 +67,22 @@ TEST_F(CliConvert, CopiesAnyStateOutSparse) {
   EXPECT_EQ(difference(frozen, content(raw)), "") << "nothing is touched before the source is there";
 }
 
+// Through the program itself, which the signal of the limit would end before it can clear up.
+TEST_F(CliConvert, ALimitOfTheSizeOfFilesIsAFailureLikeOthers) {
+  const char* binary = std::getenv("FVD_BINARY");
+  ASSERT_NE(binary, nullptr);
+  const std::string err = directory.file("err");
+  // NOLINTNEXTLINE(cert-env33-c): the command is the test
+  const int status = std::system(
+      ("ulimit -f 2000; exec '" + std::string(binary) + "' convert '" + image + "' '" + raw + "' 2> '" + err + "'")
+          .c_str());
+  ASSERT_TRUE(WIFEXITED(status)) << "ended by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), cli::kFailure);
+  const Bytes said = content(err);
+  EXPECT_EQ(std::count(said.begin(), said.end(), std::byte{'\n'}), 1);
+  EXPECT_FALSE(std::filesystem::exists(raw));
+}
+
 TEST_F(CliConvert, CopiesARawFileIn) {
   fvd_ok({"convert", image, raw});
   fvd_ok({"convert", "-O", "fvd", "--chunk-size", "64K", "--block-size", "512", raw, copy});
