@@ -72,7 +72,7 @@ said=$(as "$user" '
 expected="onetwoone
 s1->{second, (current-state)}
 $user 644
- 1 snapshots
+ 1 snapshot
 s1->s3->(current-state)"
 diff - <(echo "$said") <<<"$expected" || fail "the user saw something else"
 
