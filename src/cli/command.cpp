@@ -62,7 +62,8 @@ int fail(const Streams& streams, const std::string& image, const Status& status)
 }
 
 int usage_error(const Streams& streams, const Command& command, const std::string& what) {
-  streams.err << "fvd " << command.name << ": " << one_line(what) << "; see: fvd " << command.name << " --help\n";
+  streams.err << "fvd " << command.name << ": " << one_line(what) << (what.ends_with('?') ? " See" : "; see")
+              << ": fvd " << command.name << " --help\n";
   return kUsage;
 }
 
