@@ -31,6 +31,8 @@ std::string advice(const std::string& image, const Status& status) {
       return "; check its permissions and those of the directories above it";
     case EROFS:
       return "; it lies on a file system that is mounted read-only";
+    case EFBIG:
+      return "; the file system, or a limit (ulimit -f), lets no file be so large";
     case EIO:
       return "; see the kernel's log for the storage's errors";
     default:
