@@ -42,6 +42,17 @@ status=0
 "$examples/throw-away.sh" "$mountpoint" golden bash -c 'exit 7' || status=$?
 says "$status" 7
 says "$(word)" precious
+status=0
+# shellcheck disable=SC2016
+"$examples/throw-away.sh" "$mountpoint" golden bash -c 'sleep 20 <>"$DISK" & echo $! >"$1"' x "$work/holder" 2>"$work/said" ||
+  status=$?
+says "$status" 1
+kill "$(<"$work/holder")"
+advice=$(sed -n 's/.*any more: //p' "$work/said")
+[[ -n "$advice" ]] || fail "what to do is not said: $(<"$work/said")"
+for ((i = 0; i < 200; i++)); do bash -c "$advice" 2>/dev/null && break || sleep 0.05; done
+says "$(word)" precious
+rmdir "$snapshots"/before-throw-away-*
 
 step "clone"
 for name in one two; do
