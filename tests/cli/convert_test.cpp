@@ -135,6 +135,17 @@ TEST_F(CliConvert, TheFormatCanBeForced) {
   EXPECT_FALSE(std::filesystem::exists(copy));
 }
 
+TEST_F(CliConvert, AnImageOfAnotherKindIsNotTakenForARawDisk) {
+  const std::string other = directory.file("other.qcow2");
+  std::ofstream(other) << "QFI\xfb" << std::string(4092, 'x');
+  expect_failure(cli::kFailure, "other.qcow2 is not raw but qcow2", {"convert", "-O", "fvd", other, copy});
+  EXPECT_FALSE(std::filesystem::exists(copy));
+  expect_failure(cli::kFailure, "not raw but qcow2", {"measure", other});
+  expect_failure(2, "not raw but qcow2", {"compare", image, other});
+  fvd_ok({"convert", "-f", "raw", "-O", "fvd", other, copy});
+  fvd_ok({"compare", "-F", "raw", copy, other});
+}
+
 TEST_F(CliConvert, NeverOverwritesUnlessForced) {
   std::ofstream(raw) << "precious";
   for (const char* format : {"raw", "fvd"}) {
