@@ -8,6 +8,9 @@ set -euo pipefail
 (($# >= 4)) || { echo "usage: bisect.sh MOUNTPOINT GOOD BAD COMMAND..." >&2 && exit 2; }
 mountpoint=$1 snapshots=$1/snapshots good=$2 bad=$3
 shift 3
+for name in "$good" "$bad"; do
+  [[ -d "$snapshots/$name" ]] || { echo "bisect: no snapshot $name in $snapshots" >&2 && exit 1; }
+done
 # shellcheck source=examples/saved-state.sh
 . "$(dirname "$0")/saved-state.sh"
 

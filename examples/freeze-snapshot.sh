@@ -13,14 +13,18 @@ target=$1/snapshots/$2 way=$3 machine=$4
 [[ -d "$1/snapshots" ]] || { echo "freeze-snapshot: no image is mounted at $1" >&2 && exit 1; }
 [[ ! -e "$target" ]] || { echo "freeze-snapshot: there is a snapshot $2 already" >&2 && exit 1; }
 
-guest() { # guest {freeze|thaw}
+guest() { # guest {ping|freeze|thaw}
   if [[ "$way" == --domain ]]; then
-    timeout --signal=KILL 60 virsh --quiet "domfs$1" "$machine" >/dev/null
+    local call=("domfs$1" "$machine")
+    [[ "$1" != ping ]] || call=(qemu-agent-command "$machine" '{"execute":"guest-ping"}')
+    timeout --signal=KILL 60 virsh --quiet "${call[@]}" >/dev/null
     return
   fi
-  python3 - "$machine" "guest-fsfreeze-$1" <<'PYTHON'
+  python3 - "$machine" "$1" <<'PYTHON'
 import json, os, socket, sys
-sys.excepthook = lambda kind, error, trace: print("freeze-snapshot: the guest agent:", error, file=sys.stderr)
+def told(kind, error, trace):
+    print("freeze-snapshot: the guest agent at {}: {}".format(sys.argv[1], getattr(error, "strerror", None) or error), file=sys.stderr)
+sys.excepthook = told
 agent = socket.socket(socket.AF_UNIX)
 agent.settimeout(60)
 agent.connect(sys.argv[1])
@@ -41,12 +45,18 @@ while True:
             break
     except ValueError:
         pass
-ask(sys.argv[2])
+if sys.argv[2] == "ping":
+    sys.exit(0)
+command = "guest-fsfreeze-" + sys.argv[2]
+ask(command)
 answer = json.loads(answers.readline().lstrip(b"\xff"))
 if "return" not in answer:
-    sys.exit("freeze-snapshot: {}: {}".format(sys.argv[2], answer["error"]["desc"]))
+    sys.exit("freeze-snapshot: {}: {}".format(command, answer["error"]["desc"]))
 PYTHON
 }
+
+# Whether an agent answers at all: once a freeze was tried, only thawing will do, and that takes its time to fail.
+guest ping || exit 1
 
 # The guardian freezes too, so that no freeze can come after its thaw. Its input ends when this script does.
 coproc guardian {

@@ -69,12 +69,14 @@ unmount_image() {
       [[ -e "$pidfile" ]] && kill -0 "$daemon" 2>/dev/null || break
       sleep 0.1
     done
+    [[ -e "$pidfile" ]] || daemon=''
   fi
 }
 
 clean_up() {
   local status=$? device
   trap - EXIT
+  trap '' HUP INT TERM
   set +e
   [[ "$frozen" == no ]] || fsfreeze -u "$ext4"
   mountpoint -q "$ext4" && umount "$ext4"

@@ -3,11 +3,14 @@
 #
 # Mounts the file system in the snapshot's disk read-only (that of partition PARTITION, or without one that on the whole
 # disk) and copies PATH out of it to TARGET. The virtual machine may be running: nothing of its disk is touched. Needs
-# root for the loop device; guestmount(1) does the same without.
+# root for the loop device, so a mount that lets root in (of root's own, or with allow_root or allow_other); guestmount(1)
+# does the same without.
 set -euo pipefail
 (($# == 4 || $# == 5)) || { echo "usage: restore-file.sh MOUNTPOINT SNAPSHOT PATH TARGET [PARTITION]" >&2 && exit 2; }
 disk=$1/snapshots/$2/disk.raw path=$3 target=$4 partition=${5-}
-[[ -e "$disk" ]] || { echo "restore-file: no snapshot $2 at $1" >&2 && exit 1; }
+((EUID == 0)) || { echo "restore-file: a loop device needs root; guestmount does without" >&2 && exit 1; }
+[[ -e "$disk" ]] ||
+  { echo "restore-file: no snapshot $2 at $1, or root may not see it: that takes -o allow_root or allow_other" >&2 && exit 1; }
 
 device='' directory=$(mktemp -d)
 clean_up() {

@@ -35,6 +35,9 @@ bool make_absolute(fvdfs::Options* options, std::string* error) {
   }
   if (!S_ISDIR(st.st_mode)) {
     *error = "mount point " + options->mount_point + " is not a directory";
+    if (::stat(options->image.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) {
+      *error += "; the image comes first: fvdfs IMAGE MOUNTPOINT";
+    }
     return false;
   }
   options->image = fvdfs::absolute_path(options->image);

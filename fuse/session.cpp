@@ -1,9 +1,11 @@
 #include "fuse/session.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -123,6 +125,10 @@ std::string mount_session(fuse_session* session, const Options& options) {
   text = text.substr(0, text.find('\n'));
   if (!text.empty()) why = text;
   if (why.empty()) why = "the kernel refuses; is the fuse module loaded and /dev/fuse accessible?";
+  struct statfs there {};
+  if (::statfs(options.mount_point.c_str(), &there) == 0 && there.f_type == FUSE_SUPER_MAGIC) {
+    why += "; something is mounted there already: fusermount3 -u ends that";
+  }
   return "cannot mount " + options.image + " at " + options.mount_point + ": " + why;
 }
 

@@ -29,18 +29,22 @@ void print_findings(std::ostream& out, const CheckReport& report) {
   if (found > report.findings.size()) out << "and " << found - report.findings.size() << " more\n";
 }
 
+std::string counted(std::uint64_t n, const std::string& what) {
+  return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
+}
+
 void print_summary(std::ostream& out, const std::string& path, const CheckReport& report) {
   out << one_line(path) << ": ";
   if (report.corruptions != 0) {
-    out << "corrupt: " << report.corruptions << " corruptions, " << report.leaks << " leaks\n";
+    out << "corrupt: " << counted(report.corruptions, "corruption") << ", " << counted(report.leaks, "leak") << '\n';
   } else if (report.leaks != 0) {
-    out << "consistent, but space is leaked: " << report.leaks << " leaks\n";
+    out << "consistent, but space is leaked: " << counted(report.leaks, "leak") << '\n';
   } else {
     out << "consistent\n";
   }
-  out << report.chunks_used << " of " << report.chunks_total << " chunks in use, " << report.snapshots << " snapshots, "
-      << (report.clean ? "closed cleanly" : "not closed cleanly") << ", " << report.journal_records
-      << " journal records replayed in memory\n";
+  out << report.chunks_used << " of " << counted(report.chunks_total, "chunk") << " in use, "
+      << counted(report.snapshots, "snapshot") << ", " << (report.clean ? "closed cleanly" : "not closed cleanly")
+      << ", " << counted(report.journal_records, "journal record") << " replayed in memory\n";
 }
 
 int check(const Invocation& invocation, File& file, bool in_use) {

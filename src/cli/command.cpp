@@ -31,6 +31,8 @@ std::string advice(const std::string& image, const Status& status) {
       return "; check its permissions and those of the directories above it";
     case EROFS:
       return "; it lies on a file system that is mounted read-only";
+    case EFBIG:
+      return "; the file system, or a limit (ulimit -f), lets no file be so large";
     case EIO:
       return "; see the kernel's log for the storage's errors";
     default:
@@ -62,7 +64,8 @@ int fail(const Streams& streams, const std::string& image, const Status& status)
 }
 
 int usage_error(const Streams& streams, const Command& command, const std::string& what) {
-  streams.err << "fvd " << command.name << ": " << one_line(what) << "; see: fvd " << command.name << " --help\n";
+  streams.err << "fvd " << command.name << ": " << one_line(what) << (what.ends_with('?') ? " See" : "; see")
+              << ": fvd " << command.name << " --help\n";
   return kUsage;
 }
 

@@ -29,6 +29,8 @@ int main(int argc, char** argv) {
   if (!fvd::occupy_standard_descriptors()) return fvd::cli::kFailure;
   // Asking for progress must not end a command that has not begun its work yet, or is past it.
   (void)std::signal(SIGUSR1, SIG_IGN);
+  // A limit of the size of files fails the write, and what was made so far is taken away.
+  (void)std::signal(SIGXFSZ, SIG_IGN);
   return fvd::cli::run(fvd::cli::Arguments(argv + 1, argv + argc),
                        {std::cin, std::cout, std::cerr, takes_bar(), takes_colours()});
 }

@@ -45,8 +45,11 @@ int run(const Invocation& invocation) {
     if (!id) {
       const Status& why = id.status();
       if (image.read_only()) return why;
-      return {why.code(), "image " + invocation.operands[0] + " is left as it was: " + why.message(),
-              why.system_error()};
+      const std::string message = "image " + invocation.operands[0] + " is left as it was: " + why.message();
+      // The advice of other commands does not fit.
+      if (why.code() != Code::kExists) return {why.code(), message, why.system_error()};
+      const bool is_there = why.message().find("in the image already") != std::string::npos;
+      return {Code::kInvalid, message + (is_there ? "" : "; choose another name with --name")};
     }
     const auto made = image.find_snapshot(*id);
     const auto parent = image.find_snapshot(made->parent);

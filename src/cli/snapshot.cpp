@@ -42,7 +42,7 @@ std::vector<std::string> row_of(const SnapshotInfo& s, const std::optional<std::
           human_bytes(s.allocated),
           exclusive ? human_bytes(*exclusive) : "?",
           s.held ? "yes" : "no",
-          s.description.substr(0, s.description.find('\n'))};
+          one_line(s.description.substr(0, s.description.find('\n')))};
 }
 
 int list(const Invocation& invocation) {

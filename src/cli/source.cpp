@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 
+#include "backing/base_image.h"
 #include "io/posix_file.h"
 
 namespace fvd::cli {
@@ -49,9 +50,16 @@ Result<bool> is_image(const std::string& path, const SourceOptions& options, Pos
   }
   std::array<std::byte, 4> first;
   if (Status s = file.read(0, first); !s) return s;
-  return std::any_of(kMagics.begin(), kMagics.end(), [&](const std::array<unsigned char, 4>& magic) {
+  const bool ours = std::any_of(kMagics.begin(), kMagics.end(), [&](const std::array<unsigned char, 4>& magic) {
     return std::memcmp(first.data(), magic.data(), magic.size()) == 0;
   });
+  if (ours) return true;
+  const auto other = probe_format(file);
+  if (!other) return other.status();
+  if (other->empty()) return false;
+  return Status(Code::kUnsupported, path + " is not raw but " + *other +
+                                        "; convert it to raw first (qemu-img convert -O raw), or give the format raw "
+                                        "to take it as it stands");
 }
 
 bool same_file(const std::string& a, const std::string& b) {

@@ -28,7 +28,8 @@ constexpr std::chrono::seconds kReclaimAtClose{2};
 constexpr std::chrono::seconds kGiveBackAtClose{1};
 
 Status named(const Status& s, const std::string& path) {
-  return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
+  const bool checkable = s.code() == Code::kCorrupt && s.message().find("run fvd check") == std::string::npos;
+  return {s.code(), "image " + path + ": " + s.message() + (checkable ? "; run fvd check" : ""), s.system_error()};
 }
 
 bool is_version_1(const std::string& path) {
@@ -251,9 +252,13 @@ Status ImageImpl::derive_use() {
 }
 
 Status ImageImpl::recover() {
-  if (Status s = load_superblock(); !s) return s;
   auto file_size = storage_.file().size();
   if (!file_size) return file_size.status();
+  if (Status s = load_superblock(); !s) {
+    if (s.code() != Code::kCorrupt || *file_size >= geometry_.data_offset) return s;
+    return {s.code(), "the file ends (" + std::to_string(*file_size) + " bytes) before its data begins (at " +
+                          std::to_string(geometry_.data_offset) + "): it was cut short"};
+  }
   const std::uint32_t limit = geometry_.chunks_in(*file_size);
   allocator_.reset(limit, Bits());
   if (Status s = geometry_.check_ref(superblock_.table, limit, "the base table"); !s) return s;

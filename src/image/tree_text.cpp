@@ -40,7 +40,10 @@ std::string describe(const SnapshotInfo& snapshot) {
   std::string text = std::string("  ") + when.data() + "  " + human_bytes(snapshot.allocated);
   if (snapshot.held) text += "  [held]";
   if (!snapshot.description.empty()) {
-    text += "  " + snapshot.description.substr(0, snapshot.description.find('\n'));
+    text += "  ";
+    for (const char c : snapshot.description.substr(0, snapshot.description.find('\n'))) {
+      text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;  // it goes to terminals
+    }
   }
   return text;
 }

@@ -31,6 +31,7 @@ TEST_F(CliCheck, ASoundImageIsConsistent) {
   fvd_ok({"snapshot", "create", image, "s1"});
   const std::string said = fvd_ok({"check", image});
   EXPECT_NE(said.find(image + ": consistent\n"), std::string::npos) << said;
+  EXPECT_NE(said.find(", 1 snapshot, "), std::string::npos) << said;
   const auto report = fvd_json({"check", "--json", image});
   EXPECT_EQ(report["image"], image);
   EXPECT_EQ(report["exit_status"], 0);

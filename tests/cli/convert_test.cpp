@@ -67,6 +67,24 @@ TEST_F(CliConvert, CopiesAnyStateOutSparse) {
   EXPECT_EQ(difference(frozen, content(raw)), "") << "nothing is touched before the source is there";
 }
 
+// Through the program itself, which the signal of the limit would end before it can clear up.
+TEST_F(CliConvert, ALimitOfTheSizeOfFilesIsAFailureLikeOthers) {
+  const char* binary = std::getenv("FVD_BINARY");
+  ASSERT_NE(binary, nullptr);
+  const std::string err = directory.file("err");
+  // NOLINTNEXTLINE(cert-env33-c): the command is the test
+  const int status = std::system(
+      ("ulimit -f 2000; exec '" + std::string(binary) + "' convert '" + image + "' '" + raw + "' 2> '" + err + "'")
+          .c_str());
+  ASSERT_TRUE(WIFEXITED(status)) << "ended by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), cli::kFailure);
+  std::ifstream said(err);
+  EXPECT_EQ(
+      std::string(std::istreambuf_iterator<char>(said), {}),
+      "fvd: truncate " + raw + ": File too large; the file system, or a limit (ulimit -f), lets no file be so large\n");
+  EXPECT_FALSE(std::filesystem::exists(raw));
+}
+
 TEST_F(CliConvert, CopiesARawFileIn) {
   fvd_ok({"convert", image, raw});
   fvd_ok({"convert", "-O", "fvd", "--chunk-size", "64K", "--block-size", "512", raw, copy});
@@ -115,6 +133,17 @@ TEST_F(CliConvert, TheFormatCanBeForced) {
   expect_failure(cli::kUsage, "-O fvd", {"convert", "--chunk-size", "1M", text, copy});
   expect_failure(cli::kFailure, "no snapshots", {"convert", "-s", "s1", text, copy});
   EXPECT_FALSE(std::filesystem::exists(copy));
+}
+
+TEST_F(CliConvert, AnImageOfAnotherKindIsNotTakenForARawDisk) {
+  const std::string other = directory.file("other.qcow2");
+  std::ofstream(other) << "QFI\xfb" << std::string(4092, 'x');
+  expect_failure(cli::kFailure, "other.qcow2 is not raw but qcow2", {"convert", "-O", "fvd", other, copy});
+  EXPECT_FALSE(std::filesystem::exists(copy));
+  expect_failure(cli::kFailure, "not raw but qcow2", {"measure", other});
+  expect_failure(2, "not raw but qcow2", {"compare", image, other});
+  fvd_ok({"convert", "-f", "raw", "-O", "fvd", other, copy});
+  fvd_ok({"compare", "-F", "raw", copy, other});
 }
 
 TEST_F(CliConvert, NeverOverwritesUnlessForced) {

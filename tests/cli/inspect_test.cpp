@@ -191,6 +191,19 @@ TEST_F(CliInspect, SaysWhatIsNoImage) {
   }
 }
 
+TEST_F(CliInspect, SaysWhatWasCutShort) {
+  std::filesystem::resize_file(image, 100);
+  expect_failure(cli::kFailure, "(100 bytes)", {"info", image});
+  expect_failure(cli::kFailure, "it was cut short; run fvd check", {"info", image});
+}
+
+TEST_F(CliInspect, AnImageThatCannotBeOpenedIsToBeChecked) {
+  fvd_ok({"snapshot", "create", image, "s1"});
+  std::filesystem::resize_file(image, 8192);
+  expect_failure(cli::kFailure, "beyond the end of the file", {"info", image});
+  expect_failure(cli::kFailure, "; run fvd check", {"info", image});
+}
+
 TEST_F(CliInspect, ReadingChangesNoByte) {
   grow_tree();
   const auto content = [&] {

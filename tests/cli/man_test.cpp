@@ -97,6 +97,42 @@ TEST(CliMan, HelpAndManPagesHaveTheSameSynopsis) {
   }
 }
 
+void add_members(const nlohmann::json& json, Names* names) {
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) {
+      names->insert(key);
+      add_members(value, names);
+    }
+  } else if (json.is_array()) {
+    for (const auto& value : json) add_members(value, names);
+  }
+}
+
+TEST(CliMan, EveryMemberOfTheJsonIsInThePage) {
+  const TemporaryDirectory directory;
+  const std::string base = directory.file("base.raw");
+  const std::string image = directory.file("disk.fvd");
+  std::ofstream(base) << std::string(4096, 'x');
+  fvd_ok({"create", "-b", base, image, "1M"});
+  fvd_ok({"snapshot", "create", image, "s1"});
+  const std::string tree = man_page("fvd-tree");
+  for (const auto& [arguments, page] :
+       {std::pair<cli::Arguments, std::string>{{"info", "--json", image}, man_page("fvd-info") + tree},
+        {{"tree", "--json", image}, tree},
+        {{"snapshot", "list", "--json", image}, man_page("fvd-snapshot") + tree},
+        {{"map", "--json", image}, man_page("fvd-map")},
+        {{"diff", "--json", image, "s1", "current-state"}, man_page("fvd-diff")},
+        {{"measure", "--json", image}, man_page("fvd-measure")},
+        {{"check", "--json", image}, man_page("fvd-check")}}) {
+    Names members;
+    add_members(fvd_json(arguments), &members);
+    EXPECT_GE(members.size(), 2U) << arguments[0];
+    for (const std::string& member : members) {
+      EXPECT_TRUE(std::regex_search(page, std::regex("[ (\n]" + member + "\\b"))) << arguments[0] << ": " << member;
+    }
+  }
+}
+
 TEST(CliMan, TheFormatPageHasTheLimitsOfTheSpecification) {
   std::ifstream file(FVD_SOURCE_DIR "/docs/format.md");
   const std::string specification(std::istreambuf_iterator<char>(file), {});

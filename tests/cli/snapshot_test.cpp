@@ -151,6 +151,18 @@ TEST_F(CliSnapshot, DescriptionsCanBeChanged) {
   expect_failure(cli::kFailure, "\"s9\"", {"snapshot", "describe", image, "s9", "x"});
 }
 
+// It may come from elsewhere, with an image or a stream.
+TEST_F(CliSnapshot, ADescriptionCannotSpeakToTheTerminal) {
+  fvd_ok({"snapshot", "create", image, "s1", "-d", "a\x1b[31mb\nc"});
+  for (const cli::Arguments& arguments :
+       {cli::Arguments{"tree", image}, cli::Arguments{"tree", "--dot", image},
+        cli::Arguments{"snapshot", "list", image}, cli::Arguments{"snapshot", "list", "--tree", image}}) {
+    const std::string said = fvd_ok(arguments);
+    EXPECT_NE(said.find("a?[31mb"), std::string::npos) << said;
+    EXPECT_EQ(said.find('\x1b'), std::string::npos) << said;
+  }
+}
+
 TEST_F(CliSnapshot, TheListTellsWhatASnapshotAloneHolds) {
   fill(1);
   fvd_ok({"snapshot", "create", image, "s1"});

@@ -187,7 +187,8 @@ TEST_F(CliStream, RefusesWhatDoesNotFit) {
   refuse(copy, send("s3", "s2"), "receive \"s2\" first");
   fvd_ok({"snapshot", "create", copy, "s2"});
   refuse(copy, send("s3", "s2"), "is another one, taken at another time");
-  refuse(copy, send("s2", "s1"), "there is a snapshot \"s2\" already");
+  refuse(copy, send("s2", "s1"), "there is a snapshot \"s2\" already; choose another name with --name\n");
+  refuse(copy, send("s1"), "delete that first to receive it again\n");
   refuse(copy, "", "ends too early");
   refuse(copy, "hello, this is not a stream\n", "no stream of a snapshot");
   expect_failure(cli::kFailure, "no snapshot \"none\"", {"send", source, "none"});

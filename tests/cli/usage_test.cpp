@@ -82,7 +82,7 @@ TEST(CliUsage, MistypedCommandsGetASuggestion) {
 }
 
 TEST(CliUsage, MistypedOptionsGetASuggestion) {
-  expect_failure(cli::kUsage, "did you mean --json?", {"info", "--jsno", "x"});
+  expect_failure(cli::kUsage, "did you mean --json? See: fvd info --help\n", {"info", "--jsno", "x"});
   expect_failure(cli::kUsage, "did you mean --chunk-size?", {"create", "--chunksize=1M", "x", "1G"});
   expect_failure(cli::kUsage, "did you mean \"--help\"?", {"--hlep"});
   expect_failure(cli::kUsage, "unknown option", {"--frobnicate"});

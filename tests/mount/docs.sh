@@ -24,6 +24,28 @@ for document in "$top"/*.md "$top"/docs/*.md; do
   done < <(grep -oE '\]\([^):# ]+' "$document" | cut -c 3- | grep -v '^https\?$' || true)
 done
 
+# So are the headings that links lead to, and the files that are named.
+python3 - "$top" <<'PYTHON' || fail "the documents refer to what is not there"
+import pathlib, re, sys
+top = pathlib.Path(sys.argv[1])
+documents = [*top.glob("*.md"), *top.glob("docs/*.md"), *top.glob("bench/*.md")]
+folders = ["src", "fuse", "tests", "bench", "examples", "docs", "include"]
+files = [path.relative_to(top).as_posix() for folder in folders for path in (top / folder).rglob("*") if path.is_file()]
+errors = []
+def headings(path):
+    for line in re.findall(r"^#+ (.*)", path.read_text(), re.M):
+        yield re.sub(r"[^\w\- ]", "", re.sub(r"\]\(.*?\)", "", line).lower()).replace(" ", "-")
+for document in documents:
+    text = document.read_text()
+    for path, heading in re.findall(r"\]\(([^):#]*)#([^)]+)\)", text):
+        if heading not in headings(document.parent / path if path else document):
+            errors.append(f"{document.name}: no heading for {path}#{heading}")
+    for name in re.findall(r"`((?!\.|build/|MOUNTPOINT|tests/FOLDER)[\w./-]+\.(?:h|cpp|py|sh))`", text):
+        if not any(("/" + file).endswith("/" + name) for file in files):
+            errors.append(f"{document.name}: no file {name}")
+sys.exit("\n".join(errors) or 0)
+PYTHON
+
 # The recording in the README still shows what the commands do.
 timeout -k 5 200 python3 "$top/docs/demo.py" "$work/demo.svg" >"$work/said" 2>&1 || fail "docs/demo.py: $(<"$work/said")"
 commands() { grep -o '>\$ </tspan>.*' "$1"; }

@@ -86,6 +86,9 @@ TEST_F(LifecycleTest, FailuresExitWith1AndSayWhy) {
   expect_one_line(result, 1);
   EXPECT_THAT(result.err, HasSubstr("No such file or directory"));
   expect_one_line(run(fvdfs + " " + image_ + " " + image_), 1);
+  result = run(fvdfs + " " + mount_point_ + " " + image_);
+  expect_one_line(result, 1);
+  EXPECT_THAT(result.err, HasSubstr("the image comes first: fvdfs IMAGE MOUNTPOINT"));
   ASSERT_EQ(run("head -c 1M /dev/urandom > " + directory_ + "/noise").status, 0);
   expect_one_line(run(fvdfs + " " + directory_ + "/noise " + mount_point_), 1);
   expect_one_line(run(fvdfs + " --log-file /nonexistent/log " + image_ + " " + mount_point_), 1);

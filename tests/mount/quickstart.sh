@@ -17,3 +17,16 @@ for need in /dev/fuse "$(command -v fusermount3)"; do
 done
 "$example"
 "$example" --no-loop
+
+# Whenever it is ended, also while it cleans up, it leaves nothing.
+work=$(mktemp -d)
+trap 'rm -rf --one-file-system "$work"' EXIT
+for line in 'Four snapshots' 'All as it should be'; do
+  TMPDIR=$work setsid "$example" --no-loop >"$work/said" 2>&1 &
+  for ((i = 0; i < 1000; i++)); do ! grep -q "$line" "$work/said" || break && sleep 0.02; done
+  ((i < 1000)) || { echo "quickstart: not as far as '$line': $(<"$work/said")" && exit 1; }
+  kill -TERM -- -$! 2>/dev/null || true
+  wait $! || true
+  rm "$work/said"
+  [[ -z "$(ls -A "$work")" ]] || { echo "quickstart: ended at '$line' it left $(ls -A "$work")" && exit 1; }
+done

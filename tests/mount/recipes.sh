@@ -42,6 +42,17 @@ status=0
 "$examples/throw-away.sh" "$mountpoint" golden bash -c 'exit 7' || status=$?
 says "$status" 7
 says "$(word)" precious
+status=0
+# shellcheck disable=SC2016
+"$examples/throw-away.sh" "$mountpoint" golden bash -c 'sleep 20 <>"$DISK" & echo $! >"$1"' x "$work/holder" 2>"$work/said" ||
+  status=$?
+says "$status" 1
+kill "$(<"$work/holder")"
+advice=$(sed -n 's/.*any more: //p' "$work/said")
+[[ -n "$advice" ]] || fail "what to do is not said: $(<"$work/said")"
+for ((i = 0; i < 200; i++)); do bash -c "$advice" 2>/dev/null && break || sleep 0.05; done
+says "$(word)" precious
+rmdir "$snapshots"/before-throw-away-*
 
 step "clone"
 for name in one two; do
@@ -137,6 +148,8 @@ says "$(tail -n 1 "$work/said")" 'v6 is the first bad one'
 says "$(word)" notinanysnapshot
 says "$(tree)" 'golden->v0->v1->v2->v3->v4->v5->v6->v7->v8->v9->(current-state)'
 ! "$examples/bisect.sh" "$mountpoint" v5 v3 true 2>/dev/null || fail "bisect goes up the tree"
+! "$examples/bisect.sh" "$mountpoint" v5 none true 2>"$work/said" || fail "bisect finds what is not there"
+grep -q 'no snapshot none in' "$work/said" || fail "bisect without a snapshot: $(<"$work/said")"
 rmdir "$snapshots"/*
 
 step "metrics for Prometheus"
@@ -167,6 +180,11 @@ for line in open(sys.argv[1]):
 assert "fvd_write_bytes_total" in seen and up == {sys.argv[2]: "1", sys.argv[3]: "0"}, (seen, up)
 PYTHON
 
+if ((EUID != 0)); then
+  mkdir "$snapshots/mine"
+  ! "$examples/restore-file.sh" "$mountpoint" mine file "$work" 2>"$work/said" || fail "restore-file without root"
+  grep -q 'needs root' "$work/said" || fail "restore-file without root: $(<"$work/said")"
+fi
 if ((EUID != 0)) || ! command -v losetup >/dev/null || ! losetup --find >/dev/null 2>&1; then
   echo "restore-file and freeze-snapshot need root and a loop device: they were not tried"
   check_image
@@ -221,7 +239,7 @@ is_thawed() { timeout 10 sh -c "echo more >>'$ext4/log' && sync -f '$ext4'" || f
 echo unsynced >"$ext4/fresh" # in the page cache only, until the freeze
 freeze still --domain machine
 is_thawed "after a snapshot"
-says "$(<"$work/calls")" $'--quiet domfsfreeze machine\n--quiet domfsthaw machine'
+says "$(grep -c fsfreeze <"$work/calls") $(tail -n 2 "$work/calls")" $'1 --quiet domfsfreeze machine\n--quiet domfsthaw machine'
 e2fsck -fn "$snapshots/still/disk.raw" >"$work/fsck" 2>&1 || fail "the snapshot is not at rest: $(<"$work/fsck")"
 ! grep -q 'recovery\|journal' "$work/fsck" || fail "the snapshot has a journal to replay: $(<"$work/fsck")"
 "$examples/restore-file.sh" "$mountpoint" still fresh "$work/fresh"
@@ -238,13 +256,18 @@ touch "$work/hang"
 : >"$work/calls"
 "$examples/freeze-snapshot.sh" "$mountpoint" killed --domain machine &
 script=$!
-for ((i = 0; i < 200; i++)); do [[ ! -s "$work/calls" ]] || break && sleep 0.05; done
+for ((i = 0; i < 200; i++)); do ! grep -q domfsfreeze "$work/calls" || break && sleep 0.05; done
 sleep 0.3
 kill -KILL "$script"
 wait "$script" 2>/dev/null || true
 for ((i = 0; i < 200; i++)); do ! grep -q thaw "$work/calls" || break && sleep 0.05; done
 is_thawed "after kill -9"
 rm "$work/hang"
+touch "$work/agentless"
+: >"$work/calls"
+! freeze agentless --domain machine 2>/dev/null || fail "freezes without an agent"
+! grep -q domfs "$work/calls" || fail "a domain without an agent is frozen, or thawed"
+rm "$work/agentless"
 
 step "virsh-snapshot"
 vm() { "$examples/virsh-snapshot.sh" "$@"; }
@@ -303,6 +326,7 @@ kill "$agent"
 wait "$agent" 2>/dev/null || true
 agent=''
 ! freeze none --agent "$work/agent" 2>"$work/said" || fail "works without an agent"
+[[ "$(wc -l <"$work/said")" == 1 ]] && grep -qF "$work/agent" "$work/said" || fail "without an agent: $(<"$work/said")"
 [[ ! -e "$snapshots/none" ]] || fail "a snapshot although no agent answers"
 umount "$ext4"
 

@@ -72,7 +72,7 @@ said=$(as "$user" '
 expected="onetwoone
 s1->{second, (current-state)}
 $user 644
- 1 snapshots
+ 1 snapshot
 s1->s3->(current-state)"
 diff - <(echo "$said") <<<"$expected" || fail "the user saw something else"
 
@@ -80,6 +80,11 @@ diff - <(echo "$said") <<<"$expected" || fail "the user saw something else"
 as "$user" 'fvdfs --pidfile pid disk.fvd mnt'
 ! as "$other" 'cat mnt/.fvd/tree' >/dev/null 2>&1 || fail "others are let in without allow_other"
 ! cat "$work/home/mnt/.fvd/tree" >/dev/null 2>&1 || fail "root is let in without allow_other"
+# What fusermount3 says of a directory that is a mount already does not tell that.
+status=0
+as "$user" 'fvd create second.fvd 1M >/dev/null; fvdfs second.fvd mnt' 2>"$work/said" || status=$?
+[[ $status == 1 && "$(wc -l <"$work/said")" == 1 ]] || fail "mounted twice: status $status: $(<"$work/said")"
+grep -q 'something is mounted there already' "$work/said" || fail "a second mount is not explained: $(<"$work/said")"
 as "$user" "$unmount"
 status=0
 as "$user" 'fvdfs -o allow_other disk.fvd mnt' 2>"$work/said" || status=$?

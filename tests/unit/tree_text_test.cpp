@@ -65,13 +65,13 @@ TEST(TreeText, DrawsBranchesBelowTheExactLine) {
   auto snapshots = story();
   snapshots[1].held = true;
   snapshots[1].allocated = 1536;
-  snapshots[1].description = "before the upgrade\nsecond line";
+  snapshots[1].description = "before the upgrade\x7f\nsecond line";
   snapshots[1].created_seconds = 86399;
   EXPECT_EQ(tree_text(snapshots, 4),
             "s1->s2->{s3->s4->(current-state), s5}\n"
             "\n"
             "s1  1970-01-01 00:00:00  0 B\n"
-            "s2  1970-01-01 23:59:59  1.5 KiB  [held]  before the upgrade\n"
+            "s2  1970-01-01 23:59:59  1.5 KiB  [held]  before the upgrade?\n"
             "├── s3  1970-01-01 00:00:00  0 B\n"
             "│   s4  1970-01-01 00:00:00  0 B\n"
             "│   (current-state)\n"
