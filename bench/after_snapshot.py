@@ -49,8 +49,7 @@ def one_round(targets, chosen, number, seconds, samples):
 
 def row_of(name, cell, before, after):
     def middle(samples, what):
-        values = [getattr(one, what) for one in samples]
-        return None if None in values else rig.median(values)
+        return rig.median_if_known(getattr(one, what) for one in samples)
 
     return {"target": name, "work": cell, "before": middle(before, "rate"), "after": middle(after, "rate"),
             "after/before": rig.median(b.rate / a.rate for a, b in zip(before, after)),

@@ -125,6 +125,12 @@ def median(values):
     return statistics.median(values)
 
 
+def median_if_known(values):
+    """The median; None when any of the values is."""
+    values = list(values)
+    return None if None in values else median(values)
+
+
 def geometric_mean(values):
     return statistics.geometric_mean(values) if values else None
 

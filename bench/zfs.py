@@ -81,8 +81,8 @@ def first_writes(targets, options):
                          "after": rig.median(one.rate for one in after),
                          "after/before": rig.median(b.rate / a.rate for a, b in zip(before, after)),
                          "fvdfs/this after": rig.median(a.rate / b.rate for a, b in zip(samples[OURS, cell, "after"], after)),
-                         "bytes a byte before": rig.median(one.device for one in before),
-                         "bytes a byte after": rig.median(one.device for one in after)})
+                         "bytes a byte before": rig.median_if_known(one.device for one in before),
+                         "bytes a byte after": rig.median_if_known(one.device for one in after)})
     return rows
 
 
@@ -133,8 +133,7 @@ def operations(options):
                 one_of_each(target, have[target.name], found)
         for target in list(targets):
             def middle(what, name=target.name):
-                values = found.get((name, what), [None])
-                return None if None in values else rig.median(values)
+                return rig.median_if_known(found.get((name, what), [None]))
             rows.append({"target": target.name, "snapshots": have[target.name], "create ms": middle("create"),
                          "by a command ms": middle("command"), "back to the newest ms": middle("back"),
                          "to the oldest ms": middle("oldest"), "delete ms": middle("delete"),

@@ -129,7 +129,10 @@ Status ImageImpl::Transaction::add_snapshot(SnapshotRecord* record, const TableC
 }
 
 void ImageImpl::Transaction::abandon() {
-  for (const auto& [what, ref] : std::exchange(written_, {})) image_.free_object(what, ref);
+  for (const auto& [what, ref] : std::exchange(written_, {})) {
+    // Memory may have run out after the superblock had been written.
+    if (!image_.object_in_use(what, ref)) image_.free_object(what, ref);
+  }
 }
 
 Status ImageImpl::Transaction::commit(Leads leads) {
