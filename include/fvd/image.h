@@ -61,10 +61,6 @@ struct OpenOptions {
   std::chrono::milliseconds commit_interval{500};
   // Partial chunks of the current-state are completed in the background after this long without requests; 0 = never.
   std::chrono::milliseconds completion_idle{10000};
-  // Host storage is reserved for chunks that copy-on-write fills block by block: at most 4 GiB, and an eighth of what
-  // the host has left. It is given back at close(), once a snapshot holds the chunk, and before anything fails for want
-  // of space.
-  bool reserve = true;
   // Called once, from whatever thread it happens in, when a failure turns the image read-only; may be empty. Must not
   // call the image.
   std::function<void(const Status& why)> on_failure{};

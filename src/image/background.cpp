@@ -21,7 +21,6 @@ constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one
 }  // namespace
 
 void ImageImpl::start_background() {
-  if (!read_only_) adjust_reserve(Clock::now());
   if (read_only_ || (options_.commit_interval.count() == 0 && options_.completion_idle.count() == 0)) return;
   background_ = std::thread([this] {
     try {
@@ -63,7 +62,6 @@ void ImageImpl::background_loop() {
         if (current_epoch() == epoch) (void)checkpoint(false);
       }
     }
-    adjust_reserve(until);
     if (storage_.file().is_block_device()) {
       reclaim();
     } else {

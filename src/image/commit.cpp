@@ -292,11 +292,9 @@ void ImageImpl::free_object(Structure what, const format::ObjectRef& ref,
 
 // Chunks that only wait to be given back may be what an operation's new objects need on a full device.
 Status ImageImpl::make_room() {
-  Status s = begin_change();
-  if (s.code() == Code::kNoSpace && give_back_reserved()) s = begin_change();
-  if (!s) return s;
+  if (Status s = begin_change(); !s) return s;
   if (!storage_.file().is_block_device() || quarantine_.empty()) return Status::ok();
-  if (s = commit_all(); !s) return s;
+  if (Status s = commit_all(); !s) return s;
   reclaim();
   return Status::ok();
 }

@@ -24,8 +24,6 @@ Status ImageImpl::compact(const WorkProgress& progress) try {
     if (!*went_on) break;
   }
   const std::lock_guard operation(operation_);
-  (void)give_back_reserved();
-  if (!storage_.file().is_block_device()) (void)give_back_own([] { return true; }, Whose::kAnybodys);
   if (Status s = commit_all(); !s) return s;
   if (storage_.file().is_block_device()) {
     reclaim();

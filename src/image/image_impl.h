@@ -1,5 +1,5 @@
 // ImageImpl: the engine behind fvd::Image. Its methods are spread over open.cpp (recovery), read_write.cpp,
-// discard.cpp, commit.cpp, transaction.cpp, space.cpp, reserve.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp,
+// discard.cpp, commit.cpp, transaction.cpp, space.cpp, snapshot_ops.cpp, snapshot_import.cpp, settle.cpp,
 // background.cpp, compact.cpp, flatten.cpp, diff.cpp and info.cpp.
 //
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
@@ -18,7 +18,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -145,22 +144,6 @@ class ImageImpl final : public Image {
   void space_changed();  // after whatever took or gave objects: look at what is held anew. REQUIRES operation_
   bool lend_idle_journal(std::uint64_t bytes);  // REQUIRES operation_
 
-  // reserve.cpp
-  using Clock = std::chrono::steady_clock;
-  // Reserves host storage for all of a chunk of the front's own that copy-on-write fills block by block, where that is
-  // worth it. REQUIRES the stripe of the virtual chunk.
-  void reserve_rest(std::uint32_t chunk, const PartialMap::Entry& partial);
-  void adjust_reserve(Clock::time_point until);  // to what the host has left now
-  // Give back what is reserved, until there is none or `go_on` says no; false then. REQUIRE neither gate nor stripe.
-  enum class Whose : std::uint8_t { kOurs, kAnybodys };  // or also what a process that was killed left
-  bool give_back_own(const std::function<bool()>& go_on, Whose whose = Whose::kOurs);
-  bool give_back_shared(const std::function<bool()>& go_on);  // REQUIRES operation_
-  bool give_back_reserved();                                  // all of it; REQUIRES operation_. Whether there was any
-  Status give_back_missing(std::uint32_t chunk, std::span<const std::uint64_t> words);
-  void hand_on_reserved(const TableCapture& capture);    // to the snapshot just taken; REQUIRES operation_
-  void take_back_reserved(const TableCapture& capture);  // no snapshot was taken; REQUIRES operation_
-  void forget_reserved(const Bits& chunks);              // no snapshot reaches them any more; REQUIRES operation_
-
   // discard.cpp
   Status discard_range(std::uint64_t offset, std::uint64_t end, std::uint64_t disk_end);
   Status discard_piece(std::uint32_t v, std::uint64_t offset, std::uint64_t length, std::uint64_t disk_end);
@@ -270,13 +253,8 @@ class ImageImpl final : public Image {
   std::atomic<bool> failed_{false};
   const Status no_memory_{Code::kIo, "there is no memory for what was begun", ENOMEM};
   std::vector<std::uint32_t> unsettled_;  // chunks named twice by the front; under operation_
-  // Of the partial chunks with storage reserved: how many there are, and may be; and those that a snapshot holds, by
-  // chunk (the origin means nothing), under operation_.
-  std::atomic<std::uint32_t> reserved_chunks_{0};
-  std::atomic<std::uint32_t> most_reserved_chunks_{0};
-  PartialMap reserved_in_snapshots_{geometry_.bitmap_words()};
-  std::uint32_t completion_cursor_ = 0;  // background thread only
-  bool reclaiming_ = false;              // ditto: there was no time to give everything back
+  std::uint32_t completion_cursor_ = 0;   // background thread only
+  bool reclaiming_ = false;               // ditto: there was no time to give everything back
 
   std::thread background_;
   std::mutex background_mutex_;

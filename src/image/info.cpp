@@ -173,8 +173,6 @@ std::vector<Metric> ImageImpl::metrics() const {
   const std::uint32_t held = held_.chunks();
   gauge("fvd_chunks_used", "Physical chunks in use.", allocator_.used() - held);
   gauge("fvd_chunks_held", "Free physical chunks held for what must be written on a full disk.", held);
-  gauge("fvd_reserved_bytes", "At most so much host storage is reserved for blocks that copy-on-write is to fill.",
-        std::uint64_t{reserved_chunks_.load()} << geometry_.chunk_log2);
   gauge("fvd_partial_chunks", "Partial chunks of current-state.", partial_chunks_.load());
   gauge("fvd_read_only", "1 when the image is open read-only or turned read-only after a failure.",
         read_only() ? 1 : 0);

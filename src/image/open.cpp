@@ -25,7 +25,6 @@ using format::Superblock;
 namespace {
 
 constexpr std::chrono::seconds kReclaimAtClose{2};
-constexpr std::chrono::seconds kGiveBackAtClose{1};
 
 Status named(const Status& s, const std::string& path) {
   const bool checkable = s.code() == Code::kCorrupt && s.message().find("run fvd check") == std::string::npos;
@@ -322,10 +321,6 @@ Status ImageImpl::close() try {
   if (read_only_) return Status::ok();
   const std::lock_guard operation(operation_);
   if (Status s = check_writable(); !s) return s;
-  const auto reserve_until = Clock::now() + kGiveBackAtClose;
-  const auto still_time = [&] { return Clock::now() < reserve_until; };
-  // Those of snapshots first: nothing would fill them.
-  if (give_back_shared(still_time)) (void)give_back_own(still_time);
   if (storage_.untouched() && was_clean_ && front_.changes.empty() && !held_.release()) return Status::ok();
   if (Status s = commit_all(); !s) return s;
   const auto free_chunks = [&] { in_steps ? release_freed() : reclaim(); };

@@ -106,10 +106,6 @@ Status ImageImpl::find_space() {
     reclaim();
   }
   if (!storage_.file().is_block_device()) reclaimer_.give_all();
-  if (reserved_chunks_.load() != 0) {
-    const std::lock_guard operation(operation_);
-    (void)give_back_reserved();
-  }
   return Status::ok();
 }
 
@@ -170,7 +166,6 @@ Status ImageImpl::write_own_partial(std::uint32_t v, std::uint32_t entry, std::u
     return put(chunk, offset, payload);
   }
   if (Status s = begin_shorter_change(); !s) return s;
-  if (!payload.data.empty()) reserve_rest(chunk, partial);
   if (Status s = fill_edges(v, chunk, *partial.origin, partial.words, offset, payload.length); !s) return s;
   if (Status s = put(chunk, offset, payload); !s) return s;
   set_blocks(partial.words, first, last);
@@ -320,8 +315,6 @@ void ImageImpl::publish(std::uint32_t v, std::uint32_t entry, const Mapping* par
   if (const PartialMap::Entry old = partials.find(v)) {
     const std::uint32_t origin = *old.origin;
     const bool owned = *old.origin_owned;
-    // Nothing is left to give back, or all of the chunk is.
-    if (*old.reservation == PartialMap::Reservation::kHeld) reserved_chunks_.fetch_sub(1);
     partials.erase(v);
     partial_chunks_.fetch_sub(1, std::memory_order_relaxed);
     if (partial != nullptr && partial->origin == origin) {

@@ -17,7 +17,6 @@ void ImageImpl::settle(Bits candidates) {
   if (failed_.load(std::memory_order_acquire)) return;  // which snapshots exist is for the next open to find out
   for (const std::uint32_t chunk : unsettled_) candidates.set(chunk);
   unsettled_.clear();
-  forget_reserved(candidates);  // what becomes the front's own may be written any time
 
   Bits named;
   Bits twice;

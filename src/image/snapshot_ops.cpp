@@ -60,14 +60,10 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
   if (Status s = check_new_name(*directory_.records(), name); !s) return s;
   if (Status s = make_room(); !s) return s;
   Result<SnapshotId> id = Status(Code::kBusy, "not taken");
-  const auto take = [&] {
-    return despite_writers([&](Writers writers) {
-      id = take_snapshot(name, description, writers);
-      return id.status();
-    });
-  };
-  Status s = take();
-  if (s.code() == Code::kNoSpace && give_back_reserved()) s = take();
+  const Status s = despite_writers([&](Writers writers) {
+    id = take_snapshot(name, description, writers);
+    return id.status();
+  });
   return s.is_ok() ? id : s;
 } catch (const std::bad_alloc&) {
   return out_of_memory();
@@ -118,10 +114,8 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
       });
       settle(std::move(own));
     }
-    take_back_reserved(capture);
     return s;
   }
-  hand_on_reserved(capture);
   // What current-state names twice is the snapshot's now; it is settled when its last snapshot goes.
   std::erase_if(unsettled_, [&](std::uint32_t chunk) { return reached.test(chunk); });
   after_operation();
@@ -172,7 +166,6 @@ Status ImageImpl::snapshot_goto(std::string_view name) try {
   for (Front::Stripe& s : fresh.stripes) {
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
       if (*partial.origin_owned) freed.push_back(*partial.origin);
-      if (*partial.reservation == PartialMap::Reservation::kHeld) reserved_chunks_.fetch_sub(1);
     });
   }
   quarantine_.freed(freed);
@@ -307,7 +300,6 @@ Status ImageImpl::delete_record(const SnapshotRecord& record, Records records) {
     return s;
   };
   Status written = write_both();
-  if (written.code() == Code::kNoSpace && give_back_reserved()) written = write_both();
   // As much as is needed; where the host's own books take some of it, all there is.
   const std::uint64_t needed = counts_bound() + superblock_.directory.length + 2 * format::kPage;
   bool lent = false;

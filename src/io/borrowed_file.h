@@ -17,7 +17,6 @@ class BorrowedFile final : public File {
   Status truncate(std::uint64_t size) override { return file_.truncate(size); }
   [[nodiscard]] Result<std::uint64_t> size() const override { return file_.size(); }
   [[nodiscard]] Result<std::uint64_t> allocated() const override { return file_.allocated(); }
-  [[nodiscard]] std::uint64_t available() const override { return file_.available(); }
   Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override {
     return file_.seek_data(offset, end);
   }

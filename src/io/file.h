@@ -36,8 +36,6 @@ class File {
   [[nodiscard]] virtual Result<std::uint64_t> size() const = 0;
   // Bytes allocated by the host (st_blocks * 512; the whole size of a block device).
   [[nodiscard]] virtual Result<std::uint64_t> allocated() const = 0;
-  // Bytes that the host has left for this file and all others of its file system; no limit where it cannot tell.
-  [[nodiscard]] virtual std::uint64_t available() const { return ~std::uint64_t{0}; }
   // First offset in [offset, end) where the host may hold non-zero data (or has a hole); `end` when there is none.
   // Where the host cannot tell, everything is data.
   virtual Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) = 0;

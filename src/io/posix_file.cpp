@@ -5,7 +5,6 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -15,8 +14,6 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
-
-#include "base/checked.h"
 
 namespace fvd {
 namespace {
@@ -208,12 +205,6 @@ Result<std::uint64_t> PosixFile::allocated() const {
   struct stat st {};
   if (::fstat(fd_, &st) != 0) return error("stat");
   return static_cast<std::uint64_t>(st.st_blocks) * 512;
-}
-
-std::uint64_t PosixFile::available() const {
-  struct statvfs st {};
-  if (block_device_ || ::fstatvfs(fd_, &st) != 0) return File::available();
-  return checked_mul<std::uint64_t>(st.f_bavail, st.f_frsize).value_or(File::available());
 }
 
 Result<std::uint64_t> PosixFile::seek_data(std::uint64_t offset, std::uint64_t end) {

@@ -41,7 +41,6 @@ class PosixFile final : public File {
   Status truncate(std::uint64_t size) override;
   [[nodiscard]] Result<std::uint64_t> size() const override;
   [[nodiscard]] Result<std::uint64_t> allocated() const override;
-  [[nodiscard]] std::uint64_t available() const override;
   Result<std::uint64_t> seek_data(std::uint64_t offset, std::uint64_t end) override;
   Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t end) override;
   void closing() override;

@@ -16,7 +16,7 @@ std::size_t PartialMap::slot_of(std::uint32_t key) const {
 }
 
 PartialMap::Entry PartialMap::at(std::size_t slot) {
-  return {&origins_[slot], &owned_[slot], &reservations_[slot], std::span(bits_).subspan(slot * words_, words_)};
+  return {&origins_[slot], &owned_[slot], std::span(bits_).subspan(slot * words_, words_)};
 }
 
 PartialMap::Entry PartialMap::find(std::uint32_t virtual_chunk) {
@@ -31,7 +31,6 @@ PartialMap::Entry PartialMap::insert(std::uint32_t virtual_chunk, std::uint32_t 
   keys_[slot] = virtual_chunk;
   origins_[slot] = origin;
   owned_[slot] = false;
-  reservations_[slot] = Reservation::kNone;
   std::fill_n(bits_.begin() + static_cast<std::ptrdiff_t>(slot * words_), words_, 0);
   ++size_;
   return at(slot);
@@ -57,7 +56,6 @@ void PartialMap::move(std::size_t from, std::size_t to) {
   keys_[to] = keys_[from];
   origins_[to] = origins_[from];
   owned_[to] = owned_[from];
-  reservations_[to] = reservations_[from];
   std::copy_n(bits_.begin() + static_cast<std::ptrdiff_t>(from * words_), words_,
               bits_.begin() + static_cast<std::ptrdiff_t>(to * words_));
 }
@@ -68,17 +66,15 @@ void PartialMap::grow() {
   larger.keys_.assign(slots, kFree);
   larger.origins_.resize(slots);
   larger.owned_ = std::make_unique<bool[]>(slots);
-  larger.reservations_.resize(slots);
   larger.bits_.resize(slots * words_);
   for_each([&](std::uint32_t key, Entry old) {
     Entry entry = larger.insert(key, *old.origin);
     *entry.origin_owned = *old.origin_owned;
-    *entry.reservation = *old.reservation;
     std::copy(old.words.begin(), old.words.end(), entry.words.begin());
   });
   *this = std::move(larger);
 }
 
-std::size_t PartialMap::memory() const { return keys_.size() * (10 + words_ * sizeof(std::uint64_t)); }
+std::size_t PartialMap::memory() const { return keys_.size() * (9 + words_ * sizeof(std::uint64_t)); }
 
 }  // namespace fvd

@@ -19,15 +19,11 @@ class PartialMap {
   // `words`: 64-bit words of a bitmap.
   explicit PartialMap(std::uint32_t words) : words_(words) {}
 
-  // Host storage for the blocks that are not present.
-  enum class Reservation : std::uint8_t { kNone, kHeld, kRefused };
-
   // A partial chunk in the map; valid until the next insert or erase.
   struct Entry {
     std::uint32_t* origin = nullptr;  // chunk, kOriginZero or kOriginBase
     bool* origin_owned = nullptr;     // nothing but this entry reaches the origin: free it when the entry goes
-    Reservation* reservation = nullptr;
-    std::span<std::uint64_t> words;  // bit set = block present
+    std::span<std::uint64_t> words;   // bit set = block present
     explicit operator bool() const { return origin != nullptr; }
   };
 
@@ -59,7 +55,6 @@ class PartialMap {
   std::vector<std::uint32_t> keys_;  // a power of two of them, or none
   std::vector<std::uint32_t> origins_;
   std::unique_ptr<bool[]> owned_;
-  std::vector<Reservation> reservations_;
   std::vector<std::uint64_t> bits_;
 };
 

@@ -25,13 +25,9 @@ void TableCapture::prepare(Front& front) {
     used_groups += any != 0 ? 1 : 0;
   }
   std::size_t partials = 0;
-  std::size_t reserved = 0;
   for (Front::Stripe& s : front.stripes) {
     const std::lock_guard lock(s.mutex);
     partials += s.partials.size();
-    s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
-      reserved += *partial.reservation == PartialMap::Reservation::kHeld ? 1 : 0;
-    });
   }
   // For what is mapped between here and the cut; more than that costs a reallocation.
   constexpr std::size_t kSpareGroups = 4096;
@@ -40,7 +36,6 @@ void TableCapture::prepare(Front& front) {
   buffer_.resize(groups_at_ + std::min(groups, used_groups + kSpareGroups) * kGroupBytes +
                  (partials + kSparePartials) * partial_size());
   group_numbers_.reserve(groups);
-  reserved_.reserve(reserved + kSparePartials);
 }
 
 void TableCapture::take(Front& front, bool mark_shared) {
@@ -77,11 +72,7 @@ void TableCapture::take(Front& front, bool mark_shared) {
       store_le<std::uint32_t>(out + 4, *partial.origin);
       for (std::size_t w = 0; w < partial.words.size(); ++w) store_le(out + 8 + w * 8, partial.words[w]);
       end += partial_size();
-      if (!mark_shared) return;
-      *partial.origin_owned = false;
-      if (*partial.reservation != PartialMap::Reservation::kHeld) return;
-      *partial.reservation = PartialMap::Reservation::kNone;
-      reserved_.emplace_back(virtual_chunk, front.table.load(virtual_chunk) & format::kChunkMask);
+      if (mark_shared) *partial.origin_owned = false;
     });
   }
   buffer_.resize(end);
@@ -103,7 +94,6 @@ void TableCapture::sort_partials() {
 
 void TableCapture::finish(std::uint64_t virtual_size) {
   sort_partials();
-  std::sort(reserved_.begin(), reserved_.end());
   format::TableHeader header;
   header.virtual_size = virtual_size;
   header.entries = entries_;

@@ -24,7 +24,7 @@ class TableCapture {
 
   void prepare(Front& front);
   // REQUIRES the gate closed. With `mark_shared` every chunk of the front is from now on a snapshot's: never written in
-  // place, never freed by the front; and what is reserved for its missing blocks is the capture's to hand on.
+  // place, never freed by the front.
   void take(Front& front, bool mark_shared);
   // Builds the object; `virtual_size` bytes is the size of the state.
   void finish(std::uint64_t virtual_size);
@@ -45,17 +45,6 @@ class TableCapture {
       if (names_chunk(origin)) visit(origin);
     }
   }
-  // After finish(). Calls visit(virtual chunk, chunk, bitmap) for every partial chunk that had storage reserved.
-  template <typename Visit>
-  void for_each_reserved(Visit&& visit) const {
-    std::vector<std::uint64_t> words(geometry_.bitmap_words());
-    std::size_t at = partials_at_;
-    for (const auto& [v, chunk] : reserved_) {
-      while (load_le<std::uint32_t>(buffer_.data() + at) != v) at += partial_size();
-      for (std::size_t w = 0; w < words.size(); ++w) words[w] = load_le<std::uint64_t>(buffer_.data() + at + 8 + w * 8);
-      visit(v, chunk, std::span<const std::uint64_t>(words));
-    }
-  }
 
  private:
   [[nodiscard]] std::size_t partial_size() const { return 8 + geometry_.bitmap_bytes(); }
@@ -66,7 +55,6 @@ class TableCapture {
   // its header ends up right before the groups.
   std::vector<std::byte> buffer_;
   std::vector<std::uint32_t> group_numbers_;
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> reserved_;  // virtual chunk, chunk
   std::size_t groups_at_ = 0;
   std::size_t partials_at_ = 0;
   std::size_t start_ = 0;

@@ -34,8 +34,6 @@ TEST(MapPartial, RandomInsertsAndErasesAgainstAMap) {
         ASSERT_FALSE(*entry.origin_owned);
         entry.words[words - 1] = origin;
         *entry.origin_owned = origin % 2 == 0;
-        ASSERT_EQ(*entry.reservation, PartialMap::Reservation::kNone);
-        if (origin % 3 == 0) *entry.reservation = PartialMap::Reservation::kHeld;
         model[key] = origin;
       }
       ASSERT_EQ(map.size(), model.size());
@@ -48,7 +46,6 @@ TEST(MapPartial, RandomInsertsAndErasesAgainstAMap) {
       ASSERT_EQ(*entry.origin, it->second);
       ASSERT_EQ(entry.words[words - 1], it->second);
       ASSERT_EQ(*entry.origin_owned, it->second % 2 == 0);
-      ASSERT_EQ(*entry.reservation == PartialMap::Reservation::kHeld, it->second % 3 == 0);
     }
     std::size_t visited = 0;
     map.for_each([&](std::uint32_t key, const PartialMap::Entry& entry) {
