@@ -132,12 +132,6 @@ Status read_source_options(const Invocation& invocation, SourceOptions* to, cons
   return {Code::kInvalid, "the format of a disk is raw or fvd, not \"" + to->format + "\""};
 }
 
-std::string one_line(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
-  return text;
-}
-
 std::string exact_size(std::uint64_t bytes) {
   if (bytes < 1024) return std::to_string(bytes) + " bytes";
   return human_bytes(bytes) + " (" + std::to_string(bytes) + " bytes)";

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/one_line.h"
 #include "cli/cli.h"
 #include "fvd/image.h"
 
@@ -96,8 +97,6 @@ struct SourceOptions;
 Status read_source_options(const Invocation& invocation, SourceOptions* to, const char* snapshot = "snapshot",
                            const char* format = "format");
 
-// `text` on one line, whatever a path or a name in it holds.
-std::string one_line(std::string text);
 // "20 GiB (21474836480 bytes)", "512 bytes".
 std::string exact_size(std::uint64_t bytes);
 

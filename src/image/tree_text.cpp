@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/one_line.h"
+
 namespace fvd {
 namespace {
 
@@ -40,10 +42,7 @@ std::string describe(const SnapshotInfo& snapshot) {
   std::string text = std::string("  ") + when.data() + "  " + human_bytes(snapshot.allocated);
   if (snapshot.held) text += "  [held]";
   if (!snapshot.description.empty()) {
-    text += "  ";
-    for (const char c : snapshot.description.substr(0, snapshot.description.find('\n'))) {
-      text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;  // it goes to terminals
-    }
+    text += "  " + one_line(snapshot.description.substr(0, snapshot.description.find('\n')));
   }
   return text;
 }
