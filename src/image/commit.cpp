@@ -18,7 +18,6 @@ namespace fvd {
 
 using format::kChunkMask;
 using format::kPartialFlag;
-using format::kSharedFlag;
 using format::Superblock;
 
 namespace {
@@ -86,7 +85,7 @@ void ImageImpl::add_record(std::uint32_t v, format::BatchBuilder& batch) {
   if (v >= front_.table.size()) return;
   format::JournalRecord record;
   record.virtual_chunk = v;
-  record.entry = front_.table.load(v) & ~kSharedFlag;
+  record.entry = front_.table.load_unmarked(v);
   if ((record.entry & kPartialFlag) != 0) {
     const PartialMap::Entry partial = stripe.partials.find(v);
     record.origin = *partial.origin;
@@ -169,7 +168,7 @@ Status ImageImpl::write_superblock(Superblock next) {
   return Status::ok();
 }
 
-// Switches to a new epoch whose base table was captured at the last begin_cut(): what changed since goes into the first
+// Switches to a new epoch whose base table was captured at the last cut: what changed since goes into the first
 // batch of the new half. Until the superblock is durable, the old epoch with its own half is the truth.
 Status ImageImpl::switch_epoch(Superblock next) {
   if (Status s = check_writable(); !s) return s;
@@ -235,7 +234,6 @@ Status ImageImpl::switch_table(std::uint64_t virtual_size, bool clean, Room room
   TableCapture capture(geometry_);
   capture.prepare(front_);
   std::unique_lock gate(gate_);
-  front_.changes.begin_cut();
   capture.take(front_, false);
   if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(virtual_size);
@@ -252,7 +250,7 @@ Status ImageImpl::switch_table(std::uint64_t virtual_size, bool clean, Room room
     }
   }
   if (gate.owns_lock()) gate.unlock();
-  front_.changes.end_cut();
+  front_.changes.end_capture();
   space_changed();
   return s;
 }

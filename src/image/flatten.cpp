@@ -106,7 +106,7 @@ class ImageImpl::BaseCopies {
         const std::uint32_t origin = map(v, *partial.origin);
         if (origin == *partial.origin) return;
         *partial.origin = origin;
-        *partial.origin_owned = false;
+        partial.set_origin_owned(false);
         visit(origin);
       });
     }
@@ -195,10 +195,9 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
   // No commit from here on: on the disk a chunk must have the same origin in current-state as in the snapshots.
   const std::lock_guard leadership(commits_);
   TableCapture capture(geometry_);
-  capture.prepare(front_);
   std::unique_lock gate(gate_);
   copies.put_in(front_, kSharedFlag, [](std::uint32_t) {});
-  front_.changes.begin_cut();
+  capture.prepare(front_);  // what was just put in is no change that is collected
   capture.take(front_, false);
   if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(superblock_.virtual_size);
@@ -240,7 +239,7 @@ Status ImageImpl::switch_off_base(const BaseCopies& copies, Writers writers) {
     return transaction->commit(Transaction::Leads::kAlready);
   }();
   transaction.reset();
-  front_.changes.end_cut();
+  front_.changes.end_capture();
   if (!gate.owns_lock()) gate.lock();
   if (s.is_ok()) {
     flattened_base_ = std::move(base_);

@@ -75,10 +75,9 @@ Result<std::uint64_t> ImageImpl::snapshot_exclusive(SnapshotId id) {
   auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, limit);
   if (!counts) return counts.status();
   // What the front names stays when the snapshot goes.
-  for (std::uint32_t v = 0; v < front_.table.size(); ++v) {
-    const std::uint32_t entry = front_.table.load(v);
+  front_.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
     if (names_chunk(entry)) reached->clear(entry & kChunkMask);
-  }
+  });
   for (Front::Stripe& s : front_.stripes) {
     const std::lock_guard stripe(s.mutex);
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {

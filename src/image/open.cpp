@@ -218,12 +218,10 @@ Status ImageImpl::derive_use() {
     return true;
   };
   const Status overlap(Code::kCorrupt, "the lookup table names a chunk that holds metadata; run fvd check");
-  const std::uint32_t size = front_.table.size();
-  for (std::uint32_t v = 0; v < size; ++v) {
-    const std::uint32_t entry = front_.table.load(v);
-    if (names_chunk(entry) && !name_chunk(entry & kChunkMask)) return overlap;
-  }
   bool sound = true;
+  front_.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
+    if (names_chunk(entry) && !name_chunk(entry & kChunkMask)) sound = false;
+  });
   std::uint64_t partial_count = 0;
   for (Front::Stripe& s : front_.stripes) {
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
@@ -232,16 +230,16 @@ Status ImageImpl::derive_use() {
     });
   }
   if (!sound) return overlap;
-  for (std::uint32_t v = 0; v < size; ++v) {
-    const std::uint32_t entry = front_.table.load(v);
-    if (!names_chunk(entry)) continue;
+  front_.table.for_each_entry([&](std::uint32_t v, std::uint32_t entry) {
     const std::uint32_t chunk = entry & kChunkMask;
-    if (counts->get(chunk) != 0 || twice.test(chunk)) front_.table.store(v, entry | kSharedFlag);
-  }
+    if (names_chunk(entry) && (counts->get(chunk) != 0 || twice.test(chunk))) {
+      front_.table.store(v, entry | kSharedFlag);
+    }
+  });
   for (Front::Stripe& s : front_.stripes) {
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
       const std::uint32_t origin = *partial.origin;
-      *partial.origin_owned = names_chunk(origin) && counts->get(origin) == 0 && !twice.test(origin);
+      partial.set_origin_owned(names_chunk(origin) && counts->get(origin) == 0 && !twice.test(origin));
     });
   }
   twice.for_each([&](std::uint32_t chunk) { unsettled_.push_back(chunk); });

@@ -314,7 +314,7 @@ void ImageImpl::publish(std::uint32_t v, std::uint32_t entry, const Mapping* par
   bool origin_owned = false;
   if (const PartialMap::Entry old = partials.find(v)) {
     const std::uint32_t origin = *old.origin;
-    const bool owned = *old.origin_owned;
+    const bool owned = old.origin_owned();
     partials.erase(v);
     partial_chunks_.fetch_sub(1, std::memory_order_relaxed);
     if (partial != nullptr && partial->origin == origin) {
@@ -325,7 +325,7 @@ void ImageImpl::publish(std::uint32_t v, std::uint32_t entry, const Mapping* par
   }
   if (partial == nullptr) return;
   const PartialMap::Entry record = partials.insert(v, partial->origin);
-  *record.origin_owned = origin_owned;
+  record.set_origin_owned(origin_owned);
   std::copy_n(partial->words.begin(), record.words.size(), record.words.begin());
   partial_chunks_.fetch_add(1, std::memory_order_relaxed);
 }

@@ -17,15 +17,14 @@ void ImageImpl::settle(Bits candidates) {
   if (failed_.load(std::memory_order_acquire)) return;  // which snapshots exist is for the next open to find out
   for (const std::uint32_t chunk : unsettled_) candidates.set(chunk);
   unsettled_.clear();
+  if (candidates.empty()) return;
 
   Bits named;
   Bits twice;
-  const std::uint32_t size = front_.table.size();
-  for (std::uint32_t v = 0; v < size; ++v) {
-    const std::uint32_t entry = front_.table.load(v);
-    if (!names_chunk(entry) || !candidates.test(entry & kChunkMask)) continue;
+  front_.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
+    if (!names_chunk(entry) || !candidates.test(entry & kChunkMask)) return;
     if (named.set(entry & kChunkMask)) twice.set(entry & kChunkMask);
-  }
+  });
   for (Front::Stripe& s : front_.stripes) {
     const std::lock_guard stripe(s.mutex);
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
@@ -36,21 +35,20 @@ void ImageImpl::settle(Bits candidates) {
 
   Bits settled;
   const auto is_single = [&](std::uint32_t chunk) { return candidates.test(chunk) && !twice.test(chunk); };
-  for (std::uint32_t v = 0; v < size; ++v) {
-    const std::uint32_t seen = front_.table.load(v);
-    if (!names_chunk(seen) || !is_single(seen & kChunkMask)) continue;
+  front_.table.for_each_entry([&](std::uint32_t v, std::uint32_t seen) {
+    if (!names_chunk(seen) || !is_single(seen & kChunkMask)) return;
     const std::lock_guard stripe(front_.stripe(v).mutex);
     const std::uint32_t entry = front_.table.load(v);
-    if (entry != seen) continue;  // overwritten meanwhile: it may be an origin now, see below
+    if (entry != seen) return;  // overwritten meanwhile: it may be an origin now, see below
     front_.table.store(v, entry & ~kSharedFlag);
     settled.set(entry & kChunkMask);
-  }
+  });
   for (Front::Stripe& s : front_.stripes) {
     const std::lock_guard stripe(s.mutex);
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
       const std::uint32_t origin = *partial.origin;
       if (!names_chunk(origin) || !is_single(origin)) return;
-      *partial.origin_owned = true;
+      partial.set_origin_owned(true);
       settled.set(origin);
     });
   }

@@ -37,10 +37,9 @@ void SnapshotImporter::abandon() {
   // After a failed switch nobody knows whether the snapshot is there: its chunks are left alone.
   if (image_.failed_.load(std::memory_order_acquire)) return;
   std::vector<std::uint32_t> chunks;
-  for (std::uint32_t v = 0; v < state_.table.size(); ++v) {
-    const std::uint32_t entry = state_.table.load(v);
+  state_.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
     if (is_own(entry)) chunks.push_back(entry & kChunkMask);
-  }
+  });
   if (chunks.empty()) return;
   image_.quarantine_.freed(chunks);
   image_.give_back_soon();  // operation_ is not ours: what is lent may be another operation's
@@ -102,10 +101,7 @@ Status SnapshotImporter::take_up_base(const SnapshotRecord& base) {
   const std::uint32_t base_chunks = geometry_.virtual_chunks(base.virtual_size);
   if (Status s = state_.table.resize(std::max(chunks, base_chunks)); !s) return s;
   if (Status s = image_.load_table(base.table, state_, "the table of snapshot " + base.name); !s) return s;
-  for (std::uint32_t v = 0; v < base_chunks; ++v) {
-    const std::uint32_t entry = state_.table.load(v);
-    if (names_chunk(entry)) state_.table.store(v, entry | kSharedFlag);
-  }
+  state_.share_all();
   hide_base_image(base_chunks);
   for (std::uint32_t v = chunks; v < base_chunks; ++v) {
     if (state_.table.load(v) != format::kEmpty) unmap(v);

@@ -16,7 +16,6 @@
 namespace fvd {
 
 using format::kChunkMask;
-using format::kSharedFlag;
 using format::ObjectRef;
 using format::SnapshotRecord;
 using format::Superblock;
@@ -70,14 +69,13 @@ Result<SnapshotId> ImageImpl::snapshot_create(std::string_view name, std::string
 }
 
 Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_view description, Writers writers) {
-  // The cut: from here on every chunk of the front belongs to the snapshot too, and changes are collected for the
-  // first batch of the new epoch.
   TableCapture capture(geometry_);
   capture.prepare(front_);
+  // The cut: from here on every chunk of the front belongs to the snapshot too, and changes are collected for the
+  // first batch of the new epoch.
   timespec now{};
   std::unique_lock gate(gate_);
   ::clock_gettime(CLOCK_REALTIME, &now);
-  front_.changes.begin_cut();
   capture.take(front_, true);
   if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(virtual_size());
@@ -104,7 +102,7 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
     }
   }
   if (gate.owns_lock()) gate.unlock();
-  front_.changes.end_cut();
+  front_.changes.end_capture();
   if (!s) {
     // The chunks that no older snapshot holds are the front's own again; when that cannot be told, the next open does.
     if (auto counts = Refcounts::load(storage_, geometry_, old_refcounts, allocator_.chunks_in_file())) {
@@ -134,10 +132,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) try {
   if (Status s = load_table(record->table, fresh, "the table of snapshot " + record->name); !s) return s;
   std::uint64_t partial_count = 0;
   for (Front::Stripe& s : fresh.stripes) partial_count += s.partials.size();
-  for (std::uint32_t v = 0; v < fresh.table.size(); ++v) {
-    const std::uint32_t entry = fresh.table.load(v);
-    if (names_chunk(entry)) fresh.table.store(v, entry | kSharedFlag);
-  }
+  fresh.share_all();
 
   const ObjectRef old_table = superblock_.table;
   {
@@ -159,13 +154,12 @@ Status ImageImpl::snapshot_goto(std::string_view name) try {
 
   // What was the old front's own is free.
   std::vector<std::uint32_t> freed;
-  for (std::uint32_t v = 0; v < fresh.table.size(); ++v) {
-    const std::uint32_t entry = fresh.table.load(v);
+  fresh.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
     if (is_own(entry)) freed.push_back(entry & kChunkMask);
-  }
+  });
   for (Front::Stripe& s : fresh.stripes) {
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
-      if (*partial.origin_owned) freed.push_back(*partial.origin);
+      if (partial.origin_owned()) freed.push_back(*partial.origin);
     });
   }
   quarantine_.freed(freed);

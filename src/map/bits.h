@@ -2,6 +2,7 @@
 #ifndef FVD_MAP_BITS_H_
 #define FVD_MAP_BITS_H_
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -24,6 +25,9 @@ class Bits {
   }
   void clear(std::uint32_t i) {
     if (i / 64 < words_.size()) words_[i / 64] &= ~(std::uint64_t{1} << (i % 64));
+  }
+  [[nodiscard]] bool empty() const {
+    return std::all_of(words_.begin(), words_.end(), [](std::uint64_t word) { return word == 0; });
   }
   // Calls visit(i) for each member, ascending.
   template <typename Visit>

@@ -1,4 +1,4 @@
-// ChangeSet: which virtual chunks' mappings changed, for the next commit and since the last cut.
+// ChangeSet: which virtual chunks' mappings changed, for the next commit, and while a table is captured and written.
 //
 // A change is marked after the mapping was published, whose data was written before; so whoever takes the set and then
 // syncs has the data of every mapping it names on stable storage. Thread-safe.
@@ -40,17 +40,23 @@ class ChangeSet {
     }
   }
 
-  // From here on changes are collected a second time: those that the table being written does not hold.
-  void begin_cut() {
+  // From here on changes are collected a second time, until end_capture().
+  void begin_capture() {
     const std::lock_guard lock(mutex_);
     tracking_ = true;
   }
-  // What changed since begin_cut(), still being collected.
+  // What changed since begin_capture(); collects anew what the table being written does not hold.
+  std::vector<std::uint32_t> cut() {
+    const std::lock_guard lock(mutex_);
+    for (const std::uint32_t v : since_list_) since_.clear(v);
+    return std::exchange(since_list_, {});
+  }
+  // What changed since cut(), still being collected.
   std::vector<std::uint32_t> since_cut() const {
     const std::lock_guard lock(mutex_);
     return since_list_;
   }
-  void end_cut() {
+  void end_capture() {
     const std::lock_guard lock(mutex_);
     tracking_ = false;
     for (const std::uint32_t v : since_list_) since_.clear(v);

@@ -5,7 +5,8 @@
 // (goto, resize) needs the freeze gate closed.
 //
 // An entry without kSharedFlag names a chunk that only this entry reaches: it may be written in place and is freed when
-// the entry goes. With the flag, the chunk is never written and never freed by the front.
+// the entry goes. With the flag, the chunk is never written and never freed by the front. A cut gives it to all entries
+// at once (share_all).
 #ifndef FVD_MAP_FRONT_H_
 #define FVD_MAP_FRONT_H_
 
@@ -56,6 +57,15 @@ struct Front {
     table.swap(other.table);
     for (std::uint32_t i = 0; i < kStripes; ++i) std::swap(stripes[i].partials, other.stripes[i].partials);
     mapped.store(other.mapped.exchange(mapped.load()));
+  }
+
+  // From here on every chunk of the front is a snapshot's. REQUIRES the freeze gate closed.
+  void share_all() {
+    table.share_all();
+    for (Stripe& s : stripes) {
+      const std::lock_guard lock(s.mutex);  // commits look at partial chunks without passing the gate
+      s.partials.disown_origins();
+    }
   }
 
   LookupTable table;

@@ -16,7 +16,7 @@ std::size_t PartialMap::slot_of(std::uint32_t key) const {
 }
 
 PartialMap::Entry PartialMap::at(std::size_t slot) {
-  return {&origins_[slot], &owned_[slot], std::span(bits_).subspan(slot * words_, words_)};
+  return {&origins_[slot], std::span(bits_).subspan(slot * words_, words_), &owned_since_[slot], cut_};
 }
 
 PartialMap::Entry PartialMap::find(std::uint32_t virtual_chunk) {
@@ -30,7 +30,7 @@ PartialMap::Entry PartialMap::insert(std::uint32_t virtual_chunk, std::uint32_t 
   const std::size_t slot = slot_of(virtual_chunk);
   keys_[slot] = virtual_chunk;
   origins_[slot] = origin;
-  owned_[slot] = false;
+  owned_since_[slot] = kNever;
   std::fill_n(bits_.begin() + static_cast<std::ptrdiff_t>(slot * words_), words_, 0);
   ++size_;
   return at(slot);
@@ -55,7 +55,7 @@ void PartialMap::erase(std::uint32_t virtual_chunk) {
 void PartialMap::move(std::size_t from, std::size_t to) {
   keys_[to] = keys_[from];
   origins_[to] = origins_[from];
-  owned_[to] = owned_[from];
+  owned_since_[to] = owned_since_[from];
   std::copy_n(bits_.begin() + static_cast<std::ptrdiff_t>(from * words_), words_,
               bits_.begin() + static_cast<std::ptrdiff_t>(to * words_));
 }
@@ -65,16 +65,17 @@ void PartialMap::grow() {
   const std::size_t slots = std::max<std::size_t>(8, keys_.size() * 2);
   larger.keys_.assign(slots, kFree);
   larger.origins_.resize(slots);
-  larger.owned_ = std::make_unique<bool[]>(slots);
+  larger.owned_since_.resize(slots);
+  larger.cut_ = cut_;
   larger.bits_.resize(slots * words_);
   for_each([&](std::uint32_t key, Entry old) {
     Entry entry = larger.insert(key, *old.origin);
-    *entry.origin_owned = *old.origin_owned;
+    entry.set_origin_owned(old.origin_owned());
     std::copy(old.words.begin(), old.words.end(), entry.words.begin());
   });
   *this = std::move(larger);
 }
 
-std::size_t PartialMap::memory() const { return keys_.size() * (9 + words_ * sizeof(std::uint64_t)); }
+std::size_t PartialMap::memory() const { return keys_.size() * (12 + words_ * sizeof(std::uint64_t)); }
 
 }  // namespace fvd

@@ -8,7 +8,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -22,15 +21,24 @@ class PartialMap {
   // A partial chunk in the map; valid until the next insert or erase.
   struct Entry {
     std::uint32_t* origin = nullptr;  // chunk, kOriginZero or kOriginBase
-    bool* origin_owned = nullptr;     // nothing but this entry reaches the origin: free it when the entry goes
     std::span<std::uint64_t> words;   // bit set = block present
     explicit operator bool() const { return origin != nullptr; }
+    // Nothing but this entry reaches the origin: free it when the entry goes.
+    [[nodiscard]] bool origin_owned() const { return *owned_since == cut; }
+    void set_origin_owned(bool owned) const { *owned_since = owned ? cut : kNever; }
+
+    std::uint32_t* owned_since = nullptr;  // owned when that is the map's cut
+    std::uint32_t cut = 0;
   };
 
   Entry find(std::uint32_t virtual_chunk);
   // An entry with an empty bitmap. REQUIRES that there is none for the chunk yet.
   Entry insert(std::uint32_t virtual_chunk, std::uint32_t origin);
   void erase(std::uint32_t virtual_chunk);  // no effect when there is none
+  // No entry owns its origin from here on. Takes no time.
+  void disown_origins() {
+    if (++cut_ == kNever) ++cut_;
+  }
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t memory() const;  // bytes
 
@@ -44,6 +52,7 @@ class PartialMap {
 
  private:
   static constexpr std::uint32_t kFree = 0xFFFFFFFF;
+  static constexpr std::uint32_t kNever = 0;
   [[nodiscard]] std::size_t home(std::uint32_t key) const;
   [[nodiscard]] std::size_t slot_of(std::uint32_t key) const;  // its slot, or the free one where it would go
   Entry at(std::size_t slot);
@@ -52,9 +61,10 @@ class PartialMap {
 
   std::uint32_t words_;
   std::size_t size_ = 0;
+  std::uint32_t cut_ = kNever + 1;
   std::vector<std::uint32_t> keys_;  // a power of two of them, or none
   std::vector<std::uint32_t> origins_;
-  std::unique_ptr<bool[]> owned_;
+  std::vector<std::uint32_t> owned_since_;
   std::vector<std::uint64_t> bits_;
 };
 

@@ -1,7 +1,9 @@
 #include "snapshot/table_capture.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <mutex>
 #include <numeric>
 
 #include "base/checked.h"
@@ -13,96 +15,162 @@ using format::kEntriesPerGroup;
 using format::kGroupBytes;
 using format::kPage;
 
+void TableCapture::add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial) {
+  const std::size_t at = partials_.size();
+  partials_.resize(at + partial_size());
+  std::byte* out = partials_.data() + at;
+  store_le<std::uint32_t>(out, virtual_chunk);
+  store_le<std::uint32_t>(out + 4, *partial.origin);
+  for (std::size_t w = 0; w < partial.words.size(); ++w) store_le(out + 8 + w * 8, partial.words[w]);
+}
+
 void TableCapture::prepare(Front& front) {
+  front.changes.begin_capture();
   entries_ = front.table.size();
-  const std::size_t groups = div_ceil(entries_, kEntriesPerGroup);
-  std::size_t used_groups = 0;
-  for (std::size_t p = 0; p < groups; ++p) {
-    const auto first = static_cast<std::uint32_t>(p * kEntriesPerGroup);
-    const std::uint32_t last = std::min(entries_, first + kEntriesPerGroup);
-    std::uint32_t any = 0;
-    for (std::uint32_t v = first; v < last && any == 0; ++v) any = front.table.load(v);
-    used_groups += any != 0 ? 1 : 0;
-  }
   std::size_t partials = 0;
   for (Front::Stripe& s : front.stripes) {
     const std::lock_guard lock(s.mutex);
     partials += s.partials.size();
   }
-  // For what is mapped between here and the cut; more than that costs a reallocation.
-  constexpr std::size_t kSpareGroups = 4096;
-  constexpr std::size_t kSparePartials = 256;
+  // Spare room for what is mapped meanwhile; more than that costs a reallocation.
+  constexpr std::size_t kSpare = 1024;
+  partials_.reserve((partials + kSpare) * partial_size());
+  const std::size_t all_groups = div_ceil(entries_, kEntriesPerGroup);
+  const std::size_t groups = std::min(all_groups, front.table.written_groups() + kSpare);
   groups_at_ = align_up(64 + groups * 4, kPage);
-  buffer_.resize(groups_at_ + std::min(groups, used_groups + kSpareGroups) * kGroupBytes +
-                 (partials + kSparePartials) * partial_size());
+  buffer_.reserve(groups_at_ + groups * kGroupBytes + (partials + kSpare) * partial_size());
+  buffer_.resize(groups_at_);
   group_numbers_.reserve(groups);
-}
 
-void TableCapture::take(Front& front, bool mark_shared) {
-  // Groups at the front, partial records behind them; prepare() made room, growth happens only when it was overtaken.
-  std::size_t end = groups_at_;
-  const auto room = [&](std::size_t bytes) {
-    if (buffer_.size() < end + bytes) buffer_.resize(std::max(end + bytes, buffer_.size() + buffer_.size() / 4));
-    return buffer_.data() + end;
-  };
-  for (std::uint32_t first = 0; first < entries_; first += kEntriesPerGroup) {
+  front.table.for_each_written_group([&](std::uint32_t number) {
+    const std::uint32_t first = number * kEntriesPerGroup;
     const std::uint32_t last = std::min(entries_, first + kEntriesPerGroup);
-    std::uint32_t v = first;
-    while (v < last && front.table.load(v) == format::kEmpty) ++v;
-    if (v == last) continue;
-    std::byte* out = room(kGroupBytes);
-    std::memset(out, 0, kGroupBytes);
-    for (; v < last; ++v) {
-      const std::uint32_t entry = front.table.load(v);
-      if (entry == format::kEmpty) continue;
-      store_le<std::uint32_t>(out + std::size_t{v - first} * 4, entry & ~format::kSharedFlag);
-      if (!names_chunk(entry)) continue;
-      ++mapped_;
-      if (mark_shared && (entry & format::kSharedFlag) == 0) front.table.store(v, entry | format::kSharedFlag);
+    std::array<std::byte, kGroupBytes> copy{};
+    std::uint32_t any = 0;
+    for (std::uint32_t v = first; v < last; ++v) {
+      const std::uint32_t entry = front.table.load_unmarked(v);
+      store_le(copy.data() + std::size_t{v - first} * 4, entry);
+      any |= entry;
+      mapped_ += names_chunk(entry) ? 1 : 0;
     }
-    group_numbers_.push_back(first / kEntriesPerGroup);
-    end += kGroupBytes;
-  }
-  partials_at_ = end;
+    if (any == 0) return;
+    group_numbers_.push_back(number);
+    buffer_.insert(buffer_.end(), copy.begin(), copy.end());
+  });
   for (Front::Stripe& s : front.stripes) {
     const std::lock_guard lock(s.mutex);
-    s.partials.for_each([&](std::uint32_t virtual_chunk, PartialMap::Entry partial) {
-      std::byte* out = room(partial_size());
-      store_le<std::uint32_t>(out, virtual_chunk);
-      store_le<std::uint32_t>(out + 4, *partial.origin);
-      for (std::size_t w = 0; w < partial.words.size(); ++w) store_le(out + 8 + w * 8, partial.words[w]);
-      end += partial_size();
-      if (mark_shared) *partial.origin_owned = false;
-    });
+    s.partials.for_each([&](std::uint32_t v, const PartialMap::Entry& partial) { add_partial(v, partial); });
   }
-  buffer_.resize(end);
+  prepared_ = partials_.size() / partial_size();
 }
 
-void TableCapture::sort_partials() {
+void TableCapture::take(Front& front, bool share) {
+  for (const std::uint32_t v : front.changes.cut()) {
+    if (v >= entries_) continue;  // the disk was made smaller since
+    const std::uint32_t entry = front.table.load_unmarked(v);
+    late_.push_back({v, entry});
+    if ((entry & format::kPartialFlag) == 0) continue;
+    Front::Stripe& stripe = front.stripe(v);
+    const std::lock_guard lock(stripe.mutex);
+    add_partial(v, stripe.partials.find(v));
+  }
+  if (share) front.share_all();
+}
+
+void TableCapture::make_room_for_late_groups() {
+  std::vector<std::uint32_t> added;
+  for (const Late& late : late_) {
+    const std::uint32_t number = late.virtual_chunk / kEntriesPerGroup;
+    if (late.entry == format::kEmpty || (!added.empty() && added.back() == number)) continue;
+    if (!std::binary_search(group_numbers_.begin(), group_numbers_.end(), number)) added.push_back(number);
+  }
+  std::size_t from = group_numbers_.size();
+  std::size_t to = from + added.size();
+  group_numbers_.resize(to);
+  buffer_.resize(groups_at_ + to * kGroupBytes);
+  while (!added.empty()) {
+    --to;
+    if (from > 0 && group_numbers_[from - 1] > added.back()) {
+      --from;
+      group_numbers_[to] = group_numbers_[from];
+      std::memcpy(group(to), group(from), kGroupBytes);
+    } else {
+      group_numbers_[to] = added.back();
+      std::memset(group(to), 0, kGroupBytes);
+      added.pop_back();
+    }
+  }
+}
+
+void TableCapture::put_in_late_entries() {
+  auto number = group_numbers_.begin();
+  for (const Late& late : late_) {
+    number = std::lower_bound(number, group_numbers_.end(), late.virtual_chunk / kEntriesPerGroup);
+    if (number == group_numbers_.end() || *number != late.virtual_chunk / kEntriesPerGroup)
+      continue;  // EMPTY, as it was
+    std::byte* at = group(static_cast<std::size_t>(number - group_numbers_.begin())) +
+                    std::size_t{late.virtual_chunk % kEntriesPerGroup} * 4;
+    mapped_ -= names_chunk(load_le<std::uint32_t>(at)) ? 1 : 0;
+    mapped_ += names_chunk(late.entry) ? 1 : 0;
+    store_le(at, late.entry);
+  }
+}
+
+void TableCapture::leave_out_empty_groups() {
+  constexpr std::array<std::byte, kGroupBytes> kNothing{};
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < group_numbers_.size(); ++i) {
+    if (std::memcmp(group(i), kNothing.data(), kGroupBytes) == 0) continue;
+    if (kept != i) {
+      group_numbers_[kept] = group_numbers_[i];
+      std::memcpy(group(kept), group(i), kGroupBytes);
+    }
+    ++kept;
+  }
+  group_numbers_.resize(kept);
+  buffer_.resize(groups_at_ + kept * kGroupBytes);
+}
+
+// In ascending order; of a chunk that changed meanwhile only the record of the cut, if it was partial then.
+void TableCapture::append_partials() {
   const std::size_t size = partial_size();
-  const std::size_t count = (buffer_.size() - partials_at_) / size;
-  const auto key = [&](std::size_t i) { return load_le<std::uint32_t>(buffer_.data() + partials_at_ + i * size); };
+  const std::size_t count = partials_.size() / size;
+  const auto key = [&](std::size_t i) { return load_le<std::uint32_t>(partials_.data() + i * size); };
   std::vector<std::uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
-  std::vector<std::byte> sorted(count * size);
-  for (std::size_t i = 0; i < count; ++i) {
-    std::memcpy(sorted.data() + i * size, buffer_.data() + partials_at_ + order[i] * size, size);
+  partials_at_ = buffer_.size();
+  buffer_.reserve(partials_at_ + partials_.size());
+  auto late = late_.begin();
+  for (const std::uint32_t i : order) {
+    while (late != late_.end() && late->virtual_chunk < key(i)) ++late;
+    if (i < prepared_ && late != late_.end() && late->virtual_chunk == key(i)) continue;
+    const auto record = partials_.begin() + static_cast<std::ptrdiff_t>(i * size);
+    buffer_.insert(buffer_.end(), record, record + static_cast<std::ptrdiff_t>(size));
   }
-  std::copy(sorted.begin(), sorted.end(), buffer_.begin() + static_cast<std::ptrdiff_t>(partials_at_));
+  partials_ = {};
 }
 
 void TableCapture::finish(std::uint64_t virtual_size) {
-  sort_partials();
+  std::sort(late_.begin(), late_.end(), [](const Late& a, const Late& b) { return a.virtual_chunk < b.virtual_chunk; });
+  if (!late_.empty()) {
+    make_room_for_late_groups();
+    put_in_late_entries();
+    leave_out_empty_groups();
+  }
   format::TableHeader header;
   header.virtual_size = virtual_size;
   header.entries = entries_;
   header.stored_groups = static_cast<std::uint32_t>(group_numbers_.size());
+  if (header.groups_offset() > groups_at_) {  // more came late than there is spare room for
+    buffer_.insert(buffer_.begin(), header.groups_offset() - groups_at_, std::byte{0});
+    groups_at_ = header.groups_offset();
+  }
+  append_partials();
   header.partial_count = static_cast<std::uint32_t>((buffer_.size() - partials_at_) / partial_size());
   header.bitmap_bytes = geometry_.bitmap_bytes();
   start_ = groups_at_ - header.groups_offset();
-  length_ = buffer_.size() - start_;
-  const std::span<std::byte> object = std::span(buffer_).subspan(start_, length_);
+  const std::span<std::byte> object = std::span(buffer_).subspan(start_);
   std::memset(object.data(), 0, header.groups_offset());
   header.encode(object);
   for (std::size_t i = 0; i < group_numbers_.size(); ++i) {

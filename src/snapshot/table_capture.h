@@ -1,14 +1,14 @@
 // TableCapture: the front's mapping at one instant, made into a table object.
 //
-// prepare() does what can be done while requests run (sizes and touches the buffer), take() copies at memory speed with
-// the freeze gate closed, finish() sorts and seals while requests run again. One thread uses a capture.
+// As a live migration copies memory: prepare() copies the mapping while requests change it, and has noted what they
+// change; take(), with the freeze gate closed, looks at no more than that; finish() puts both together while requests
+// run again. So the time that requests wait for does not grow with the disk. One thread uses a capture, once.
 #ifndef FVD_SNAPSHOT_TABLE_CAPTURE_H_
 #define FVD_SNAPSHOT_TABLE_CAPTURE_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "base/endian.h"
@@ -22,15 +22,17 @@ class TableCapture {
  public:
   explicit TableCapture(const format::Geometry& geometry) : geometry_(geometry) {}
 
+  // Begins a capture of the front's change set; whoever made it calls end_capture() when the table is the truth, or
+  // is not wanted any more. What changes without being marked must wait for finish().
   void prepare(Front& front);
-  // REQUIRES the gate closed. With `mark_shared` every chunk of the front is from now on a snapshot's: never written in
-  // place, never freed by the front.
-  void take(Front& front, bool mark_shared);
-  // Builds the object; `virtual_size` bytes is the size of the state.
+  // The instant. REQUIRES the gate closed. With `share` every chunk of the front is from now on a snapshot's: never
+  // written in place, never freed by the front.
+  void take(Front& front, bool share);
+  // Builds the object; `virtual_size` bytes is the size of the state. What follows is valid after it.
   void finish(std::uint64_t virtual_size);
 
   [[nodiscard]] bool empty() const { return group_numbers_.empty(); }  // every entry is EMPTY: no object is needed
-  [[nodiscard]] std::span<const std::byte> object() const { return std::span(buffer_).subspan(start_, length_); }
+  [[nodiscard]] std::span<const std::byte> object() const { return std::span(buffer_).subspan(start_); }
   [[nodiscard]] std::uint32_t crc() const { return crc_; }
   [[nodiscard]] std::uint32_t mapped() const { return mapped_; }  // entries that name a chunk
   // Calls visit(chunk) for every chunk that the state reaches, as data or origin; a chunk may come more than once.
@@ -47,18 +49,34 @@ class TableCapture {
   }
 
  private:
+  // An entry that changed while the table was copied, as it was at the cut.
+  struct Late {
+    std::uint32_t virtual_chunk;
+    std::uint32_t entry;
+  };
+
   [[nodiscard]] std::size_t partial_size() const { return 8 + geometry_.bitmap_bytes(); }
-  void sort_partials();
+  [[nodiscard]] std::byte* group(std::size_t index) {
+    return buffer_.data() + groups_at_ + index * format::kGroupBytes;
+  }
+  void add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial);
+  // Steps of finish().
+  void make_room_for_late_groups();
+  void put_in_late_entries();
+  void leave_out_empty_groups();
+  void append_partials();
 
   const format::Geometry geometry_;
-  // Room for the header and the longest index, then the groups, then the partial records; the object starts where
-  // its header ends up right before the groups.
+  // Room for the header and the longest index, then the groups, then (from finish() on) the partial records; the object
+  // starts where its header ends up right before the groups.
   std::vector<std::byte> buffer_;
   std::vector<std::uint32_t> group_numbers_;
+  std::vector<std::byte> partials_;  // in the order of copying; those from prepared_ on are of the cut
+  std::size_t prepared_ = 0;         // records
+  std::vector<Late> late_;
   std::size_t groups_at_ = 0;
   std::size_t partials_at_ = 0;
   std::size_t start_ = 0;
-  std::size_t length_ = 0;
   std::uint32_t entries_ = 0;
   std::uint32_t mapped_ = 0;
   std::uint32_t crc_ = 0;

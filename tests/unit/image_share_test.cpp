@@ -94,6 +94,29 @@ TEST_F(ImageShare, OnlySnapshotOperationsTouchReferenceCounts) {
   EXPECT_GT(written("refcounts"), writes);
 }
 
+// Owned before the snapshot, shared by it with a copy of the chunk, and owned by neither after it.
+TEST_F(ImageShare, AnOriginThatACopyUsesStaysWhenTheFirstOwnerLetsGo) {
+  write_all(*image_, 0, pattern(kSmallChunk, 1));
+  take(*image_, "a");
+  write_all(*image_, 0, pattern(4096, 2));
+  ASSERT_OK(image_->flush());
+  ASSERT_OK(image_->snapshot_delete("a"));
+  const SnapshotId s = take(*image_, "s");
+  ASSERT_OK(image_->copy_range(s, 0, kSmallChunk, kSmallChunk));
+  write_all(*image_, kSmallChunk + 8192, pattern(4096, 3));
+  ASSERT_OK(image_->snapshot_delete("s"));
+  write_all(*image_, 0, pattern(kSmallChunk, 4));
+  ASSERT_OK(image_->flush());
+  ASSERT_OK(image_->compact({}));
+  for (std::uint64_t i = 2; i < 6; ++i) write_all(*image_, i * kSmallChunk, pattern(kSmallChunk, i));
+  Bytes wanted = pattern(kSmallChunk, 1);
+  std::ranges::copy(pattern(4096, 2), wanted.begin());
+  std::ranges::copy(pattern(4096, 3), wanted.begin() + 8192);
+  EXPECT_EQ(difference(wanted, read_range(*image_, kSmallChunk, kSmallChunk)), "");
+  reopen();
+  EXPECT_EQ(difference(wanted, read_range(*image_, kSmallChunk, kSmallChunk)), "");
+}
+
 TEST_F(ImageShare, GuestBytesAreCounted) {
   const std::uint64_t writes = metric(*image_, "fvd_guest_write_bytes_total");
   const std::uint64_t reads = metric(*image_, "fvd_guest_read_bytes_total");

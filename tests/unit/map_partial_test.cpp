@@ -31,9 +31,9 @@ TEST(MapPartial, RandomInsertsAndErasesAgainstAMap) {
         const PartialMap::Entry entry = map.insert(key, origin);
         ASSERT_EQ(entry.words.size(), words);
         for (const std::uint64_t word : entry.words) ASSERT_EQ(word, 0U);
-        ASSERT_FALSE(*entry.origin_owned);
+        ASSERT_FALSE(entry.origin_owned());
         entry.words[words - 1] = origin;
-        *entry.origin_owned = origin % 2 == 0;
+        entry.set_origin_owned(origin % 2 == 0);
         model[key] = origin;
       }
       ASSERT_EQ(map.size(), model.size());
@@ -45,7 +45,7 @@ TEST(MapPartial, RandomInsertsAndErasesAgainstAMap) {
       if (it == model.end()) continue;
       ASSERT_EQ(*entry.origin, it->second);
       ASSERT_EQ(entry.words[words - 1], it->second);
-      ASSERT_EQ(*entry.origin_owned, it->second % 2 == 0);
+      ASSERT_EQ(entry.origin_owned(), it->second % 2 == 0);
     }
     std::size_t visited = 0;
     map.for_each([&](std::uint32_t key, const PartialMap::Entry& entry) {
@@ -53,6 +53,12 @@ TEST(MapPartial, RandomInsertsAndErasesAgainstAMap) {
       EXPECT_EQ(model.at(key), *entry.origin);
     });
     EXPECT_EQ(visited, model.size());
+    map.disown_origins();
+    map.for_each([&](std::uint32_t key, const PartialMap::Entry& entry) {
+      EXPECT_FALSE(entry.origin_owned()) << key;
+      entry.set_origin_owned(true);
+      EXPECT_TRUE(entry.origin_owned()) << key;
+    });
   }
 }
 
@@ -70,6 +76,44 @@ TEST(MapLookupTable, GrowsWithEmptyEntriesAndForgetsWhatIsCutOff) {
   EXPECT_EQ(table.load(4999999), 0U);
 }
 
+TEST(MapLookupTable, SharesAllUntilStoredAnew) {
+  constexpr std::uint32_t kShared = format::kSharedFlag;
+  LookupTable table;
+  ASSERT_OK(table.resize(1000));
+  table.store(0, 5);
+  table.store(63, format::kZero);
+  table.store(64, 7 | format::kPartialFlag);
+  table.store(999, 9 | kShared);
+  table.share_all();
+  EXPECT_EQ(table.load(0), 5 | kShared);
+  EXPECT_EQ(table.load(1), format::kEmpty);
+  EXPECT_EQ(table.load(63), format::kZero);
+  EXPECT_EQ(table.load(64), 7 | format::kPartialFlag | kShared);
+  EXPECT_EQ(table.load(999), 9 | kShared);
+  EXPECT_EQ(table.load_unmarked(999), 9U);
+  table.store(0, 5);
+  table.store(1, 6);
+  table.store(500, 8);  // in a group that nothing had been written to
+  EXPECT_EQ(table.load(0), 5U);
+  EXPECT_EQ(table.load(1), 6U);
+  EXPECT_EQ(table.load(500), 8U);
+  ASSERT_OK(table.resize(100000));
+  EXPECT_EQ(table.load(0), 5U);
+  EXPECT_EQ(table.load(64), 7 | format::kPartialFlag | kShared);
+  EXPECT_EQ(table.load(999), 9 | kShared);
+  ASSERT_OK(table.resize(10));
+  ASSERT_OK(table.resize(1000));
+  table.store(64, 3);
+  EXPECT_EQ(table.load(64), 3U);
+  LookupTable other;
+  ASSERT_OK(other.resize(64));
+  other.store(0, 4);
+  other.share_all();
+  table.swap(other);
+  EXPECT_EQ(table.load(0), 4 | kShared);
+  EXPECT_EQ(other.load(0), 5U);
+}
+
 TEST(MapChangeSet, TakesEachChangeOnceAndKeepsThoseSinceTheCut) {
   ChangeSet changes;
   EXPECT_TRUE(changes.empty());
@@ -78,13 +122,15 @@ TEST(MapChangeSet, TakesEachChangeOnceAndKeepsThoseSinceTheCut) {
   changes.mark(3);
   EXPECT_EQ(changes.take(), (std::vector<std::uint32_t>{7, 3}));
   EXPECT_TRUE(changes.empty());
-  changes.begin_cut();
+  changes.begin_capture();
+  changes.mark(5);
+  EXPECT_EQ(changes.cut(), (std::vector<std::uint32_t>{5}));
   changes.mark(7);
   changes.mark(9);
-  EXPECT_EQ(changes.take(), (std::vector<std::uint32_t>{7, 9}));
+  EXPECT_EQ(changes.take(), (std::vector<std::uint32_t>{5, 7, 9}));
   changes.mark(9);
   EXPECT_EQ(changes.since_cut(), (std::vector<std::uint32_t>{7, 9}));
-  changes.end_cut();
+  changes.end_capture();
   EXPECT_TRUE(changes.since_cut().empty());
   EXPECT_EQ(changes.take(), (std::vector<std::uint32_t>{9}));
 }
