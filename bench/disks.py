@@ -188,6 +188,20 @@ class Raw(Target):
         pass
 
 
+class Sparse(Target):
+    """A file of the host that has storage only where it was written, as the images have."""
+
+    name = "sparse"
+
+    def __init__(self, directory, size, name=None):
+        super().__init__(directory, size, name)
+        self.image = self.disk = self.directory / "disk.raw"
+        run("truncate", "-s", size, self.image)
+
+    def stop(self):
+        pass
+
+
 class Foreground(Target):
     """A daemon that runs as our child and is mounted over a file."""
 

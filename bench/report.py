@@ -66,8 +66,9 @@ def snapshots(page, tables):
     page.add("## Snapshot operations", "Milliseconds, on a quiet disk and beside a 4 KiB O_DIRECT writer.",
              table(rows, first + ["create ms", "goto ms", "delete ms", "busy create ms", "busy delete ms"]),
              "What the writer feels: the longest write around each operation (median and longest), and its 99.9th "
-             "percentile while one operation follows another and without any.",
-             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 quiet ms", "longest quiet ms", "IOPS",
+             "percentile while one operation follows another, "
+             "without any, and of the same writes into the page cache of a file of the host.",
+             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 quiet ms", "p99.9 host ms", "longest quiet ms", "IOPS",
                                   "IOPS quiet"]),
              "From the daemon's start to a usable disk, and its memory.",
              table(rows, first + ["start ms", "cold start ms", "RSS KiB started", "after writes", "after as many again"]))

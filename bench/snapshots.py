@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Snapshot operations on disks of several sizes with few and many snapshots: the time of create, goto and delete on a quiet
-disk and beside a 4 KiB O_DIRECT writer at full speed, what that writer feels of them, the time from the daemon's start to a
-usable mount, and its memory."""
+disk and beside a 4 KiB O_DIRECT writer at full speed, what that writer feels of them (beside the same writes into the page
+cache of a file of the host), the time from the daemon's start to a usable mount, and its memory."""
 import os
 import subprocess
 import sys
@@ -14,11 +14,12 @@ import rig
 class Writer:
     """fio writing for a while, with a log of each write's end and latency on the clock of time.time()."""
 
-    def __init__(self, target, options, seconds):
+    def __init__(self, target, options, seconds, **more):
         self.log = f"{options.work}/latency"
         self.process = subprocess.Popen(
             rig.fio_command(target, **rig.for_seconds(seconds), write_lat_log=self.log, log_unix_epoch=1,
-                            size=min(options.data * rig.MIB, target.size) if target.dense else target.size),
+                            size=min(options.data * rig.MIB, target.size) if target.dense else target.size,
+                            **more),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def finish(self):
@@ -85,6 +86,18 @@ def with_writer(target, options):
     }
 
 
+def without_daemon(gib, options):
+    """The 99.9th percentile, in milliseconds, of the same writes into a file of the host, through its page cache as the
+    daemons write theirs."""
+    target = disks.Sparse(options.work, gib * rig.GIB)
+    target.dense = gib <= 10
+    add_data(target, options)
+    writer = Writer(target, options, options.seconds, direct=0, ioengine="psync")
+    writer.finish()
+    target.destroy()
+    return writer.slowest_thousandth()
+
+
 def measure(target, options, existing):
     idle, _ = operations(target, options.rounds)
     target.create("goal")
@@ -146,10 +159,11 @@ def main():
                             peer_seconds=(60, "that a peer may take to make its snapshots"))
     rows = []
     for gib in rig.numbers(options.sizes):
+        of_host = without_daemon(gib, options)
         for kind in disks.kinds(options):
             counts = options.counts if kind is disks.Fvd else (
                 options.peer_counts if gib < 1024 else options.peer_large_counts)
-            rows += one_disk(kind, gib, rig.numbers(counts), options)
+            rows += [row | {"p99.9 host ms": of_host} for row in one_disk(kind, gib, rig.numbers(counts), options)]
     rig.report(options, ("operations", "Snapshot operations, daemon start and memory", rows))
 
 
