@@ -20,21 +20,25 @@ ln -s "$FVD_BINARY" "$work/bin/fvd"
 ln -s "$FVDFS_BINARY" "$work/bin/fvdfs"
 PATH=$work/bin:$PATH
 cd "$work/images"
-mkdir folder
+mkdir folder info
 touch notes.txt
 fvd create disk.fvd 16M >/dev/null
 fvd snapshot create -d 'as it came' disk.fvd base
 fvd snapshot create disk.fvd 'be sure'
 fvd snapshot create disk.fvd '2026-11-24T03:00'
+fvd snapshot create disk.fvd 'a $(touch x) `touch x`'
 
 . "$scripts/fvd.bash"
 
-# offered WORD...: what bash offers for the last of the words, on one line. As bash does, splits words at = and :.
+compopt() { [[ "$2" != filenames ]] || treated=$1; }
+
+# offered WORD...: what bash offers for the last of the words, on one line. As bash does, splits words at = and :, and
+# appends / to what it takes for a folder.
 offered() {
-  local word part COMPREPLY=()
+  local word part i treated='' COMPREPLY=()
   COMP_WORDS=()
   for word in "$@"; do
-    while [[ "$word" == *[=:]* ]]; do
+    while [[ "$word" == *[!\\][=:]* ]]; do
       part=${word%%[=:]*}
       word=${word#"$part"}
       COMP_WORDS+=("$part" "${word:0:1}")
@@ -44,6 +48,9 @@ offered() {
   done
   COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
   "_$1"
+  for i in "${!COMPREPLY[@]}"; do
+    [[ "$treated" != -o || ! -d "${COMPREPLY[i]}" ]] || COMPREPLY[i]+=/
+  done
   ((${#COMPREPLY[@]} == 0)) || printf '%s\n' "${COMPREPLY[@]}" | paste -s -d '|'
 }
 offers() { # offers EXPECTED WORD...: where EXPECTED has the words with | between.
@@ -63,20 +70,23 @@ while read -r command; do # Every option of every command, as --help has them.
     "$(fvd $command --help | sed -n 's/^ \{2,6\}\(-., \)\?\(--[a-z-]*\).*/\2/p' | paste -s -d '|')"
 done < <(commands_of fvd | grep -vx snapshot && commands_of fvd snapshot | sed 's/^/snapshot /')
 offers 'snapshot' fvd sna
+offers 'info' fvd inf # there is a folder that is called so
 offers '--json' fvd info --j
-offers 'disk.fvd|folder' fvd info ''
+offers 'disk.fvd|folder/|info/' fvd info ''
 offers 'disk.fvd' fvd info --json d
 offers 'notes.txt' fvd info n # no image begins so
 offers 'disk.fvd' fvd snapshot goto d
-offers 'base|be sure' fvd snapshot goto disk.fvd b
-offers 'be sure' fvd snapshot delete disk.fvd 'be\ s'
+offers 'base|be\ sure' fvd snapshot goto disk.fvd b
+offers 'be\ sure' fvd snapshot delete disk.fvd 'be\ s'
 offers 'be sure' fvd snapshot delete disk.fvd '"be s'
 offers '00' fvd snapshot delete disk.fvd 2026-11-24T03:
+offers '2026-11-24T03:00' fvd snapshot delete disk.fvd '2026-11-24T03\:'
+offers 'a\ \$\(touch\ x\)\ \`touch\ x\`' fvd snapshot goto disk.fvd a # ... and is no command
 offers 'base' fvd snapshot rename disk.fvd ba
 offers '' fvd snapshot rename disk.fvd base ''
 offers '' fvd snapshot create disk.fvd ''
 offers '' fvd snapshot create -d ''
-offers 'disk.fvd|folder' fvd snapshot create -d text ''
+offers 'disk.fvd|folder/|info/' fvd snapshot create -d text ''
 offers 'raw' fvd create -F ''
 offers 'notes.txt' fvd create -b n
 offers '' fvd create x.fvd ''
@@ -91,8 +101,8 @@ mount_options=$(fvdfs --help | sed -n '/^Mount options/,/^$/p' | sed '1d; s/   [
   tr ',' '\n' | sed 's/=.*/=/; /^$/d' | sort -u)
 same "bash: fvdfs -o" "$(offered fvdfs -o '' | tr '|' '\n' | sort -u)" "$mount_options"
 offers 'ro,allow_other|ro,allow_root' fvdfs -o ro,allow_
-offers 'disk.fvd|folder' fvdfs -o ro ''
-offers 'folder' fvdfs --log-level info disk.fvd ''
+offers 'disk.fvd|folder/|info/' fvdfs -o ro ''
+offers 'folder/|info/' fvdfs --log-level info disk.fvd ''
 offers 'stderr|syslog' fvdfs --log-target s
 offers 'notes.txt' fvdfs --pidfile n
 

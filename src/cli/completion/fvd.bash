@@ -2,10 +2,10 @@
 # shellcheck shell=bash disable=SC2088,SC2162
 
 # Sets $cur, the word that is typed, and $before, an array of those before it, as the program would get them: bash also
-# splits words at = and :.
+# splits words at = and :, unless they are quoted. $cut is what of $cur lies before the last such split.
 _fvd_words() {
   local i raw word joins=0
-  before=() cur=''
+  before=() cur='' cut=''
   for ((i = 1; i <= COMP_CWORD; i++)); do
     raw=${COMP_WORDS[i]}
     if [[ "$raw" == [\"\']* ]]; then
@@ -14,19 +14,21 @@ _fvd_words() {
       IFS= read word <<<"$raw" # takes the backslashes out
     fi
     [[ "$word" != '~/'* ]] || word=$HOME/${word#'~/'}
-    if [[ "$raw" == [=:] ]] && ((i > 1)) || ((joins)); then cur+=$word; else
+    if [[ "$raw" == [=:] ]] && ((i > 1)) || ((joins)); then
+      cut=$cur cur+=$word
+      [[ "$raw" != [=:] ]] || cut=$cur
+    else
       ((i == 1)) || before+=("$cur")
-      cur=$word
+      cur=$word cut=''
     fi
     joins=0
     [[ "$raw" != [=:] ]] || joins=1
   done
 }
 
-# _fvd_reply LINE...: those that fit; bash replaces only what follows the last = or :.
+# _fvd_reply LINE...: those that fit; bash replaces only what follows $cut.
 _fvd_reply() {
-  local line cut=''
-  [[ "$cur" != *[=:]* || "$COMP_WORDBREAKS" != *[=:]* ]] || cut=${cur%"${cur##*[=:]}"}
+  local line
   for line in "$@"; do
     [[ "$line" != "$cur"* ]] || COMPREPLY+=("${line#"$cut"}")
   done
@@ -45,7 +47,7 @@ _fvd_images() {
 }
 
 _fvd() {
-  local cur before=() lines=() line words=()
+  local cur cut before=() lines=() line words=()
   COMPREPLY=()
   _fvd_words
   mapfile -t lines < <("${COMP_WORDS[0]}" --complete "${before[@]}" "$cur" 2>/dev/null)
@@ -58,10 +60,16 @@ _fvd() {
     esac
   done
   _fvd_reply "${words[@]}"
+  # As files, words would get a / where a folder is called so, and those with $ or ` would not be quoted: a name that an
+  # image holds must not run as a command.
+  if ((${#words[@]} && ${#COMPREPLY[@]})) && [[ "${COMP_WORDS[COMP_CWORD]}" != [\"\']* ]]; then
+    compopt +o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(printf '%q\n' "${COMPREPLY[@]}")
+  fi
 }
 
 _fvdfs() {
-  local cur before=() word last='' operands=0 list found=()
+  local cur cut before=() word last='' operands=0 list found=()
   COMPREPLY=()
   _fvd_words
   for word in "${before[@]}"; do
