@@ -12,7 +12,7 @@ disk=$1/snapshots/$2/disk.raw path=$3 target=$4 partition=${5-}
 [[ -e "$disk" ]] ||
   { echo "restore-file: no snapshot $2 at $1, or root may not see it: that takes -o allow_root or allow_other" >&2 && exit 1; }
 
-device='' directory=$(mktemp -d)
+device='' directory=$(realpath "$(mktemp -d)")
 clean_up() {
   ! mountpoint -q "$directory" || umount "$directory"
   [[ -z "$device" ]] || losetup -d "$device"
@@ -35,4 +35,8 @@ case "$(blkid -p -s TYPE -o value "$device")" in
   *) options=ro ;;
 esac
 mount -o "$options" "$device" "$directory"
+# A symbolic link on the way to it may be absolute, and would lead to a file of this machine.
+within=$(realpath -e -- "$directory/$(dirname -- "/$path")")
+[[ "$within/" == "$directory"/* ]] ||
+  { echo "restore-file: a symbolic link in $path leads out of the disk, to $within; name the file by its real place" >&2 && exit 1; }
 cp -a "$directory/$path" "$target"
