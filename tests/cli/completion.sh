@@ -26,6 +26,7 @@ fvd create disk.fvd 16M >/dev/null
 fvd snapshot create -d 'as it came' disk.fvd base
 fvd snapshot create disk.fvd 'be sure'
 fvd snapshot create disk.fvd '2026-11-24T03:00'
+fvd snapshot create disk.fvd 'C:\'
 fvd snapshot create disk.fvd 'a $(touch x) `touch x`'
 
 . "$scripts/fvd.bash"
@@ -143,6 +144,7 @@ if command -v zsh >/dev/null; then
   }
   same zsh "$(zsh_offers fvd snapshot goto disk.fvd b)" 'base:as it came|be sure'
   same zsh "$(zsh_offers fvd snapshot goto disk.fvd 2)" '2026-11-24T03\:00'
+  same zsh "$(zsh_offers fvd snapshot goto disk.fvd C)" 'C\:\\'
   same zsh "$(zsh_offers fvd info d)" 'files -g *.fvd(-.)'
   same zsh "$(zsh_offers fvd create -b d)" 'files'
   same zsh "$(zsh_offers fvd nonsense '')" ''
