@@ -1,13 +1,12 @@
 #include "cli/source.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "backing/base_image.h"
 #include "io/posix_file.h"
+#include "io/same_file.h"
 
 namespace fvd::cli {
 namespace {
@@ -60,14 +59,6 @@ Result<bool> is_image(const std::string& path, const SourceOptions& options, Pos
   return Status(Code::kUnsupported, path + " is not raw but " + *other +
                                         "; convert it to raw first (qemu-img convert -O raw), or give the format raw "
                                         "to take it as it stands");
-}
-
-bool same_file(const std::string& a, const std::string& b) {
-  struct stat one {};
-  struct stat other {};
-  if (::stat(a.c_str(), &one) != 0 || ::stat(b.c_str(), &other) != 0) return false;
-  if (S_ISBLK(one.st_mode) && S_ISBLK(other.st_mode)) return one.st_rdev == other.st_rdev;
-  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 }  // namespace

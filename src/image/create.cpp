@@ -14,6 +14,7 @@
 #include "image/random.h"
 #include "io/borrowed_file.h"
 #include "io/posix_file.h"
+#include "io/same_file.h"
 #include "io/storage.h"
 
 namespace fvd {
@@ -103,6 +104,9 @@ Status check_options(const CreateOptions& options, const std::string& path, std:
   if (!options.base_path.empty()) {
     if (options.base_path.size() > format::kMaxBasePath || options.base_format.size() > format::kMaxBaseFormat) {
       return {Code::kInvalid, "the base image's path is longer than 1,023 bytes, or its format than 15"};
+    }
+    if (same_file(path, path_beside(path, options.base_path))) {
+      return {Code::kInvalid, "it is its own base image; choose another name, or another base"};
     }
     auto base = BaseImage::open(options.base_path, options.base_format, path, 0);
     if (!base) return base.status();

@@ -99,6 +99,18 @@ TEST_F(CliCreate, ShowsARawBaseThrough) {
   EXPECT_EQ(difference(Bytes(3 << 20, std::byte{'b'}), read_all(**open)), "");
 }
 
+TEST_F(CliCreate, ABaseIsNotReplacedByTheImageOnIt) {
+  const std::string base = directory.file("base.raw");
+  write_file(base, std::string(8192, 'b'));
+  const std::string link = directory.file("link.fvd");
+  std::filesystem::create_symlink(base, link);
+  std::filesystem::create_hard_link(base, image);
+  for (const std::string& path : {base, link, image}) {
+    expect_failure(cli::kFailure, "its own base", {"create", "--force", "-b", "base.raw", path});
+  }
+  EXPECT_EQ(read_file(base), std::string(8192, 'b'));
+}
+
 TEST_F(CliCreate, RefusesBasesThatItCannotRead) {
   const std::string base = directory.file("base.qcow2");
   write_file(base, "QFI");
