@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 
 namespace fvd {
@@ -226,8 +228,19 @@ Result<std::uint64_t> PosixFile::seek_hole(std::uint64_t offset, std::uint64_t e
 }
 
 std::string path_beside(const std::string& image_path, const std::string& path) {
-  const std::size_t slash = image_path.rfind('/');
-  return path.starts_with('/') || slash == std::string::npos ? path : image_path.substr(0, slash + 1) + path;
+  if (path.starts_with('/')) return path;
+  std::string image = image_path;
+  struct stat link {};
+  struct stat file {};
+  // A link to an image may lie anywhere, also beside another file of that name. Links to devices are their names.
+  if (::lstat(image.c_str(), &link) == 0 && S_ISLNK(link.st_mode) && ::stat(image.c_str(), &file) == 0 &&
+      S_ISREG(file.st_mode)) {
+    std::error_code unresolved;
+    const std::filesystem::path resolved = std::filesystem::canonical(image, unresolved);
+    if (!unresolved) image = resolved.string();
+  }
+  const std::size_t slash = image.rfind('/');
+  return slash == std::string::npos ? path : image.substr(0, slash + 1) + path;
 }
 
 Status sync_directory_of(const std::string& path) {

@@ -57,7 +57,8 @@ class PosixFile final : public File {
   const bool block_device_;
 };
 
-// Where a file is that an image names: a relative `path` starts at the directory of the image at `image_path`.
+// Where a file is that an image names: a relative `path` starts at the directory of the image at `image_path`; that of
+// the image itself, where that is a symbolic link.
 std::string path_beside(const std::string& image_path, const std::string& path);
 
 // Makes the directory entry of `path` durable (fsync of the directory that holds it).

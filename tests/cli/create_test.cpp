@@ -99,6 +99,16 @@ TEST_F(CliCreate, ShowsARawBaseThrough) {
   EXPECT_EQ(difference(Bytes(3 << 20, std::byte{'b'}), read_all(**open)), "");
 }
 
+TEST_F(CliCreate, ARelativeBaseCountsFromTheImageNotFromALinkToIt) {
+  std::filesystem::create_directory(directory.file("images"));
+  write_file(directory.file("images/base.raw"), std::string(8192, 'b'));
+  write_file(directory.file("base.raw"), std::string(8192, 'x'));
+  fvd_ok({"create", "-b", "base.raw", directory.file("images/disk.fvd")});
+  std::filesystem::create_symlink("images/disk.fvd", image);
+  fvd_ok({"convert", image, directory.file("out.raw")});
+  EXPECT_EQ(read_file(directory.file("out.raw")), std::string(8192, 'b'));
+}
+
 TEST_F(CliCreate, ABaseIsNotReplacedByTheImageOnIt) {
   const std::string base = directory.file("base.raw");
   write_file(base, std::string(8192, 'b'));
