@@ -4,14 +4,26 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
+
+#include "base/utf8.h"
 
 namespace fvd {
 
-// `text` on one line and without control characters, whatever a path, a name or a description in it holds.
-inline std::string one_line(std::string text) {
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
-  std::replace_if(text.begin(), text.end(), control, '?');
-  return text;
+// `text` on one line of UTF-8 without control characters, whatever a path, a name or a description in it holds.
+inline std::string one_line(std::string_view text) {
+  std::string line;
+  line.reserve(text.size());
+  while (!text.empty()) {
+    const CodePoint next = first_code_point(text);
+    if (next.bytes == 0 || next.is_control()) {
+      line += '?';
+    } else {
+      line += text.substr(0, next.bytes);
+    }
+    text.remove_prefix(std::max<std::size_t>(next.bytes, 1));
+  }
+  return line;
 }
 
 }  // namespace fvd

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/checked.h"
+#include "base/utf8.h"
 
 namespace fvd::format {
 namespace {
@@ -15,34 +16,12 @@ constexpr std::size_t kCountOffset = 24;
 
 Status corrupt(const std::string& what) { return {Code::kCorrupt, "snapshot directory: " + what + "; run fvd check"}; }
 
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    std::size_t more = 0;
-    std::uint32_t value = lead;
-    if (lead >= 0xF0 && lead < 0xF8) {
-      more = 3;
-      value = lead & 7U;
-    } else if (lead >= 0xE0 && lead < 0xF0) {
-      more = 2;
-      value = lead & 15U;
-    } else if (lead >= 0xC0 && lead < 0xE0) {
-      more = 1;
-      value = lead & 31U;
-    } else if (lead >= 0x80) {
-      return false;
-    }
-    if (i + more >= text.size() + (more == 0 ? 1 : 0)) return false;
-    for (std::size_t k = 1; k <= more; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      if ((next & 0xC0U) != 0x80) return false;
-      value = value << 6 | (next & 63U);
-    }
-    constexpr std::uint32_t kSmallest[] = {0, 0x80, 0x800, 0x10000};
-    if (value < kSmallest[more] || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000)) return false;
-    // Control characters of C1 are two bytes long in UTF-8.
-    if (more == 1 && value < 0xA0) return false;
-    i += more + 1;
+// UTF-8 without control characters.
+bool is_plain_text(std::string_view text) {
+  while (!text.empty()) {
+    const CodePoint next = first_code_point(text);
+    if (next.bytes == 0 || next.is_control()) return false;
+    text.remove_prefix(next.bytes);
   }
   return true;
 }
@@ -169,10 +148,7 @@ Status check_snapshot_name(std::string_view name) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string_view::npos) {
     return {Code::kInvalid, "a snapshot cannot have that name: none is empty, . or .., or has a / in it"};
   }
-  const auto control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
-  if (std::any_of(name.begin(), name.end(), control) || !is_utf8(name)) {
-    return {Code::kInvalid, "a snapshot's name is UTF-8 without control characters"};
-  }
+  if (!is_plain_text(name)) return {Code::kInvalid, "a snapshot's name is UTF-8 without control characters"};
   if (name == "current-state") return {Code::kExists, "the name current-state is reserved"};
   return Status::ok();
 }

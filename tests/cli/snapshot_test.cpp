@@ -161,6 +161,16 @@ TEST_F(CliSnapshot, ADescriptionCannotSpeakToTheTerminal) {
     EXPECT_NE(said.find("a?[31mb"), std::string::npos) << said;
     EXPECT_EQ(said.find('\x1b'), std::string::npos) << said;
   }
+  // Control characters above 127, and bytes that are no characters, on which Graphviz would fail too.
+  fvd_ok({"snapshot", "describe", image, "s1",
+          "\xc2\x9b"
+          "31m \xff \x9b \xe2\x82 \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"});
+  for (const cli::Arguments& arguments :
+       {cli::Arguments{"tree", image}, cli::Arguments{"tree", "--dot", image},
+        cli::Arguments{"snapshot", "list", image}, cli::Arguments{"--complete", "snapshot", "goto", image, ""}}) {
+    const std::string said = fvd_ok(arguments);
+    EXPECT_NE(said.find("?31m ? ? ?? \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"), std::string::npos) << said;
+  }
 }
 
 TEST_F(CliSnapshot, TheListTellsWhatASnapshotAloneHolds) {
