@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/any.hpp>
 #include <boost/program_options/errors.hpp>
 #include <boost/program_options/parsers.hpp>
 #include <boost/program_options/value_semantic.hpp>
@@ -142,6 +143,15 @@ std::string suggested_option(const po::options_description& options, const std::
   return near.empty() ? "" : "; did you mean --" + near + "?";
 }
 
+// The first option whose value is empty, as that of an unset variable is, "" when none is. A description may be.
+std::string empty_option(const po::variables_map& values) {
+  for (const auto& [name, value] : values) {
+    const auto* text = boost::any_cast<std::string>(&value.value());
+    if (text != nullptr && text->empty() && name != "description") return name;
+  }
+  return {};
+}
+
 int run_command(const Command& command, const Arguments& arguments, const Streams& streams) {
   // Abbreviated option names would change their meaning as options are added.
   constexpr int kStyle = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -164,6 +174,9 @@ int run_command(const Command& command, const Arguments& arguments, const Stream
   if (values["help"].as<bool>()) {
     print_help(streams.out, command);
     return kSuccess;
+  }
+  if (const std::string name = empty_option(values); !name.empty()) {
+    return usage_error(streams, command, "the value of --" + name + " is empty");
   }
   if (operands.size() < command.min_operands) {
     return usage_error(streams, command, "too few arguments: give " + std::string(command.synopsis));

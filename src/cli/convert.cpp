@@ -40,6 +40,7 @@ int run(const Invocation& invocation) {
   DestinationOptions to;
   to.path = invocation.operands[1];
   to.force = invocation.flag("force");
+  if (to.path.empty()) return usage_error(streams, invocation.command, "DST is empty");
   const std::string format = invocation.text("output-format");
   if (!format.empty() && format != "raw" && format != "fvd") {
     return usage_error(streams, invocation.command, "the format of DST is raw or fvd, not \"" + format + "\"");

@@ -48,7 +48,7 @@ Result<std::vector<Extent>> extents_of(StateReader& state, Progress& progress) {
 
 // 0 = current-state.
 Result<SnapshotId> find_state(const Image& image, const std::string& name) {
-  if (name.empty() || name == "current-state") return SnapshotId{0};
+  if (name == "current-state") return SnapshotId{0};
   const auto found = image.find_snapshot(name);
   if (!found) return Status(Code::kNotFound, "there is no snapshot \"" + name + "\"");
   return found->id;
@@ -58,7 +58,8 @@ int map(const Invocation& invocation) {
   const std::string& path = invocation.operands[0];
   auto image = open_to_read(invocation);
   if (!image) return fail(invocation.streams, path, image.status());
-  const auto id = find_state(**image, invocation.text("snapshot"));
+  const bool named = invocation.options.count("snapshot") != 0;
+  const auto id = find_state(**image, named ? invocation.text("snapshot") : "current-state");
   if (!id) return fail(invocation.streams, path, id.status());
   std::shared_ptr<StateReader> snapshot;
   if (*id != 0) {

@@ -23,9 +23,6 @@ int run(const Invocation& invocation) {
   }
   ReceiveOptions how;
   how.name = invocation.text("name");
-  if (how.name.empty() && invocation.options.count("name") != 0) {
-    return usage_error(invocation.streams, invocation.command, "--name is empty");
-  }
   std::istream& in = invocation.streams.in;
   const StreamSource source = [&in](std::span<std::byte> out) -> Result<std::size_t> {
     in.read(reinterpret_cast<char*>(out.data()), static_cast<std::streamsize>(out.size()));

@@ -51,6 +51,7 @@ TEST_F(CliMap, MapForPeople) {
   EXPECT_NE(text.find("  data   "), std::string::npos) << text;
   EXPECT_NE(text.find(image + "\n"), std::string::npos) << text;
   expect_failure(cli::kFailure, "\"s9\"", {"map", "-s", "s9", image});
+  expect_failure(cli::kFailure, "no snapshot \"\"", {"diff", image, "", "current-state"});
 }
 
 TEST_F(CliMap, DataIsWhereQemuImgSeesItInARawCopy) {

@@ -71,6 +71,15 @@ TEST(CliUsage, NothingToDoIsAUsageError) {
   }
 }
 
+TEST(CliUsage, AnEmptyValueIsNoneThatWasLeftOut) {  // but an unset variable of a script
+  expect_failure(cli::kUsage, "--snapshot is empty", {"convert", "-s", "", "disk.fvd", "disk.raw"});
+  expect_failure(cli::kUsage, "--other-snapshot is empty", {"compare", "-S", "", "disk.fvd", "disk.fvd"});
+  expect_failure(cli::kUsage, "--incremental is empty", {"send", "-i", "", "disk.fvd", "s1"});
+  expect_failure(cli::kUsage, "--base is empty", {"create", "-b", "", "disk.fvd", "1G"});
+  expect_failure(cli::kUsage, "--name is empty", {"receive", "--name", "", "disk.fvd"});
+  expect_failure(cli::kUsage, "DST is empty", {"convert", "disk.fvd", ""});
+}
+
 TEST(CliUsage, MistypedCommandsGetASuggestion) {
   expect_failure(cli::kUsage, "did you mean \"create\"?", {"craete", "x"});
   expect_failure(cli::kUsage, "did you mean \"info\"?", {"inof"});
