@@ -10,7 +10,7 @@
 namespace fvd::cli {
 namespace {
 
-constexpr std::array<int, 2> kEndSignals{SIGINT, SIGTERM};
+constexpr std::array<int, 3> kEndSignals{SIGINT, SIGTERM, SIGHUP};
 constexpr std::chrono::milliseconds kBetweenDraws{100};
 constexpr std::chrono::milliseconds kNotWorthABar{500};  // for work of unknown length
 constexpr std::size_t kBarCells = 40;
@@ -160,6 +160,8 @@ Interruptible::Interruptible() {
     action.sa_handler = on_end_signal;
     action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
     (void)::sigaction(kEndSignals[i], &action, &old_[i]);
+    const bool nohup = kEndSignals[i] == SIGHUP && old_[i].sa_handler == SIG_IGN;
+    if (nohup) (void)::sigaction(SIGHUP, &old_[i], nullptr);
   }
 }
 

@@ -74,8 +74,8 @@ class Progress {
   std::thread watcher_;
 };
 
-// While it lives, SIGINT and SIGTERM ask the command to end and clean up after itself (a second one kills); else they
-// end it at once, which no image minds. One at a time in a process.
+// While it lives, SIGINT, SIGTERM and SIGHUP (unless it is ignored, as nohup has it) ask the command to end and clean
+// up after itself (a second one kills); else they end it at once, which no image minds. One at a time in a process.
 class Interruptible {
  public:
   Interruptible();
@@ -84,7 +84,7 @@ class Interruptible {
   Interruptible& operator=(const Interruptible&) = delete;
 
  private:
-  std::array<struct sigaction, 2> old_{};
+  std::array<struct sigaction, 3> old_{};
 };
 
 // kBusy once a signal has asked for the end. From any thread.

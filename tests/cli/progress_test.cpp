@@ -109,10 +109,10 @@ TEST(CliProgress, ASignalToEndIsSeenOnceAndForgotten) {
   Rig rig;
   cli::Progress progress(rig.streams, "convert");
   cli::Progress::Part part(progress, {}, 10);
-  {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const cli::Interruptible signals;
     EXPECT_OK(cli::interrupted());
-    ASSERT_EQ(std::raise(SIGTERM), 0);
+    ASSERT_EQ(std::raise(signal), 0);
     EXPECT_CODE(Code::kBusy, cli::interrupted());
     const auto next = [](std::uint64_t offset) { return Result<Extent>(Extent{offset, 10, true}); };
     EXPECT_CODE(Code::kBusy, cli::in_pieces(10, next, part, [](const Extent&, std::span<std::byte>) {
@@ -121,6 +121,16 @@ TEST(CliProgress, ASignalToEndIsSeenOnceAndForgotten) {
   }
   const cli::Interruptible again;
   EXPECT_OK(cli::interrupted());
+}
+
+TEST(CliProgress, WhatIsStartedWithNohupOutlivesItsTerminal) {
+  auto* const before = std::signal(SIGHUP, SIG_IGN);
+  {
+    const cli::Interruptible signals;
+    ASSERT_EQ(std::raise(SIGHUP), 0);
+    EXPECT_OK(cli::interrupted());
+  }
+  EXPECT_EQ(std::signal(SIGHUP, before), SIG_IGN);
 }
 
 TEST(CliProgress, PiecesCoverEverythingOnceAndStopAtAFailure) {
