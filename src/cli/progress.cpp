@@ -1,9 +1,12 @@
 #include "cli/progress.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <ostream>
+#include <iostream>
 
 #include "image/tree_text.h"
 
@@ -38,6 +41,13 @@ extern "C" void on_line_signal(int) {
   errno = saved;
 }
 extern "C" void on_end_signal(int) { end_wanted.store(1); }
+
+// What a line on the terminal that `err` is may take without going on in the next, where it could not be taken away.
+std::size_t columns(const std::ostream& err) {
+  winsize size{};
+  const bool known = &err == &std::cerr && ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+  return known ? size.ws_col - 1U : std::string::npos;
+}
 
 void wait_for(std::chrono::milliseconds time) {
   timespec until{};
@@ -111,15 +121,19 @@ std::string Progress::text() const {
 
 void Progress::draw() {
   const std::uint64_t total = total_;
-  std::string line = "\r" + what_;
-  if (total != 0) {
+  const std::string numbers = text();
+  const std::size_t room = columns(streams_.err);
+  const std::size_t without_bar = what_.size() + 4 + numbers.size();
+  const std::size_t bar = total == 0 || room <= without_bar ? 0 : std::min(kBarCells, room - without_bar);
+  std::string line = what_;
+  if (bar != 0) {
     const auto cells = static_cast<std::size_t>(static_cast<long double>(std::min<std::uint64_t>(done_, total)) *
-                                                kBarCells / static_cast<long double>(total));
-    line += " [" + std::string(cells, '#') + std::string(kBarCells - cells, ' ') + "] ";
+                                                static_cast<long double>(bar) / static_cast<long double>(total));
+    line += " [" + std::string(cells, '#') + std::string(bar - cells, ' ') + "] ";
   } else {
     line += ": ";
   }
-  line += text() + "\033[K";
+  line = "\r" + (line + numbers).substr(0, room) + "\033[K";
   if (line == drawn_) return;
   streams_.err << line << std::flush;
   drawn_ = std::move(line);

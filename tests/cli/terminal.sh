@@ -15,7 +15,7 @@ tar -xf "$top/tests/golden/v1/images.tar.xz" c_compact_blk64k.fvd base.raw 2>tar
 head -c 12M /dev/urandom >disk.raw
 
 timeout -k 5 100 python3 - <<'PYTHON'
-import os, pty, re, select, shutil, subprocess, sys
+import fcntl, os, pty, re, select, shutil, struct, subprocess, sys, termios
 
 FVD = os.environ["FVD_BINARY"]
 failures = 0
@@ -28,9 +28,10 @@ def expect(condition, what):
         print("terminal:", what, file=sys.stderr)
 
 
-def run(*arguments, terminal=(), stdin=None, environment=None):
+def run(*arguments, terminal=(), stdin=None, environment=None, columns=0):
     """Runs fvd with the descriptors in `terminal` on one: its status, and what it wrote to 1, 2 and the terminal."""
     controller, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     ends = {fd: os.pipe() if fd not in terminal else (-fd, os.dup(end)) for fd in (1, 2)}
     given = os.dup(end) if 0 in terminal else os.open(stdin or os.devnull, os.O_RDONLY)
     variables = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TERM")}
@@ -95,6 +96,9 @@ for name, (arguments, make, has_bar) in jobs.items():
         expect(not seen or seen.startswith(b"\r") and seen.endswith(b"\r\x1b[K"), f"{name} leaves its bar: {seen[-80:]!r}")
         expect(b"\n" not in seen and not re.search(rb"\x1b\[[0-9;]*m", seen), f"{name} is more than a plain line: {seen!r}")
         expect(name == "compact" or len(out) == length, f"{name} prints something else to a pipe: {out[:200]!r}")
+    for columns in 50, 20:  # A line that goes on in the next could not be taken away.
+        widths = [len(line) for line in re.split(rb"\r|\x1b\[K", job(terminal=(2,), columns=columns)[3])]
+        expect(max(widths) < columns, f"{name} needs more than {columns} columns: {max(widths)}")
     expect(job(terminal=(2,), environment={"TERM": "dumb"})[3] == b"", f"{name} has a bar on a dumb terminal")
 
 with open("stream", "rb") as stream:
