@@ -8,8 +8,7 @@
 
 namespace fvd::cli {
 
-// Rows of as many cells each, the first one the head; columns as wide as their widest cell, counted in characters of
-// UTF-8.
+// Rows of as many cells each, the first one the head; columns as wide as their widest cell is on a terminal.
 void print_table(std::ostream& out, const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace fvd::cli

@@ -66,6 +66,17 @@ TEST_F(CliSnapshot, ListsInOrderWithDescriptions) {
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 3);
 }
 
+TEST_F(CliSnapshot, ColumnsAreAsWideAsWhatATerminalShows) {
+  for (const char* name : {"\u65e5\u672c\u8a9e", "e\u0301", "\u00fc\U0001f600"}) {
+    fvd_ok({"snapshot", "create", image, name});
+  }
+  const std::string table = fvd_ok({"snapshot", "list", image});
+  for (const char* line : {"NAME    PARENT  ", "\n\u65e5\u672c\u8a9e  -       ", "\ne\u0301       \u65e5\u672c\u8a9e  ",
+                           "\n\u00fc\U0001f600     e\u0301       "}) {
+    EXPECT_NE(table.find(line), std::string::npos) << line << " in\n" << table;
+  }
+}
+
 TEST_F(CliSnapshot, AnEmptyListIsAHeadOrAnEmptyArray) {
   EXPECT_EQ(fvd_json({"snapshot", "list", "--json", image}), nlohmann::json::array());
   EXPECT_TRUE(fvd_ok({"snapshot", "list", image}).starts_with("NAME"));
