@@ -34,8 +34,9 @@ class RawDestination final : public Destination {
       const auto have = (*file)->size();
       if (!have) return have.status();
       if (*have < options.size) {
-        return Status(Code::kNoSpace, "device " + options.path + " has " + std::to_string(*have) +
-                                          " bytes and the disk " + std::to_string(options.size));
+        return Status(Code::kInvalid, "device " + options.path + " has " + std::to_string(*have) +
+                                          " bytes and the disk " + std::to_string(options.size) +
+                                          "; choose a larger one");
       }
     }
     std::unique_ptr<RawDestination> made(new RawDestination(std::move(*file)));

@@ -41,6 +41,7 @@ cmp -n $((32 << 20)) "$device" "$work/disk.raw" || fail "the device does not hol
 "$FVD_BINARY" create "$work/large.fvd" 64M >/dev/null
 if "$FVD_BINARY" convert --force "$work/large.fvd" "$device" 2>"$work/said"; then fail "the device is too small"; fi
 grep -q "33554432\|50331648" "$work/said" || fail "the message names no size: $(cat "$work/said")"
+grep -q "choose a larger one" "$work/said" || fail "the advice does not fit a device: $(cat "$work/said")"
 
 # From the device: 32 MiB of the disk, and then 16 MiB of x.
 "$FVD_BINARY" convert "$device" "$work/copy.raw"
