@@ -17,7 +17,7 @@ inline nlohmann::ordered_json info_json(const ImageInfo& info, const std::vector
   Json base = nullptr;
   if (!info.base_path.empty()) {
     base = {{"path", info.base_path},
-            {"format", info.base_format},
+            {"format", info.base_format.empty() ? "raw" : info.base_format},
             {"size", info.base_size},
             {"missing", !info.base_error.empty()}};
   }

@@ -64,6 +64,7 @@ TEST_F(CliInspect, AMissingBaseIsSaidAndNoHindrance) {
   fvd_ok({"create", "-b", base, clone});
   fvd_ok({"snapshot", "create", clone, "s1"});
   EXPECT_EQ(fvd_json({"info", "--json", clone})["base"]["missing"], false);
+  EXPECT_EQ(fvd_json({"info", "--json", clone})["base"]["format"], "raw") << "as the text says, though none was given";
   EXPECT_EQ(fvd_ok({"info", clone}).find("missing"), std::string::npos);
   const std::string tree = fvd_ok({"tree", clone});
   const std::string list = fvd_ok({"snapshot", "list", clone});
