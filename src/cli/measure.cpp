@@ -49,6 +49,9 @@ int run(const Invocation& invocation) {
   const bool by_size = invocation.options.count("size") != 0;
   if (invocation.operands.empty() && !by_size) return usage("too few arguments: give SRC or --size");
   if (!invocation.operands.empty() && by_size) return usage("SRC and --size exclude each other");
+  for (const char* name : {"snapshot", "format"}) {
+    if (by_size && invocation.options.count(name) != 0) return usage(std::string("--") + name + " goes with SRC");
+  }
   const std::string format = invocation.text("output-format");
   if (!format.empty() && format != "raw" && format != "fvd") return usage("-O is raw or fvd, not \"" + format + "\"");
   CreateOptions how;

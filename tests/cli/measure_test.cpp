@@ -52,6 +52,7 @@ TEST_F(CliMeasure, RawDisksAreAsLargeAsTheyAre) {
 TEST_F(CliMeasure, RefusesWhatCannotBe) {
   expect_failure(cli::kUsage, "SRC or --size", {"measure"});
   expect_failure(cli::kUsage, "exclude each other", {"measure", "--size", "1G", image});
+  expect_failure(cli::kUsage, "goes with SRC", {"measure", "--size", "1G", "-s", "s1"});
   expect_failure(cli::kUsage, "not a size", {"measure", "--size", "big"});
   expect_failure(cli::kUsage, "raw or fvd", {"measure", "-O", "qcow2", image});
   expect_failure(cli::kUsage, "power of two", {"measure", "--chunk-size", "3M", image});
