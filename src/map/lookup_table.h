@@ -5,8 +5,8 @@
 // kEntriesPerGroup entries were ever written is remembered: a table object stores no others.
 //
 // share_all() marks every entry shared at the cost of a bit for each: the bit makes load() add kSharedFlag until the
-// entry is stored again. A store clears the bit after the entry, a load looks at the bit before the entry; so a load
-// beside a store sees at worst the new entry as shared, never an old one as not.
+// entry is stored again. A store first moves the flag from the bit into the old entry, and a load that sees the bit
+// looks at it again behind the entry; so a load beside a store sees the old entry as shared, or the new one as it is.
 #ifndef FVD_MAP_LOOKUP_TABLE_H_
 #define FVD_MAP_LOOKUP_TABLE_H_
 
@@ -43,10 +43,13 @@ class LookupTable {
   [[nodiscard]] std::uint32_t size() const { return size_.load(std::memory_order_relaxed); }
   // REQUIRES index < size().
   [[nodiscard]] std::uint32_t load(std::uint32_t index) const {
-    const bool shared = (shared_word(index).load(std::memory_order_acquire) & shared_mask(index)) != 0;
-    const std::uint32_t entry = slot(index).load(std::memory_order_acquire);
-    const std::uint32_t chunk = entry & format::kChunkMask;
-    return shared && chunk != format::kEmpty && chunk != format::kZero ? entry | format::kSharedFlag : entry;
+    const std::atomic_ref<std::uint64_t> word = shared_word(index);
+    const auto is_shared = [&] { return (word.load(std::memory_order_acquire) & shared_mask(index)) != 0; };
+    if (is_shared()) {
+      const std::uint32_t entry = slot(index).load(std::memory_order_acquire);
+      if (is_shared()) return with_flag(entry);
+    }
+    return slot(index).load(std::memory_order_acquire);
   }
   // As it is stored on the disk: without kSharedFlag.
   [[nodiscard]] std::uint32_t load_unmarked(std::uint32_t index) const {
@@ -55,11 +58,12 @@ class LookupTable {
   // Stores to one entry must not run beside each other.
   void store(std::uint32_t index, std::uint32_t entry) {
     if (entry != 0) note_written(index / kEntriesPerGroup);
-    slot(index).store(entry, std::memory_order_release);
     const std::atomic_ref<std::uint64_t> word = shared_word(index);
     if ((word.load(std::memory_order_relaxed) & shared_mask(index)) != 0) {
+      slot(index).store(with_flag(slot(index).load(std::memory_order_relaxed)), std::memory_order_release);
       word.fetch_and(~shared_mask(index), std::memory_order_release);
     }
+    slot(index).store(entry, std::memory_order_release);
   }
   // Every entry that names a chunk has kSharedFlag from here on, until it is stored anew. REQUIRES that no store runs.
   void share_all();
@@ -101,6 +105,10 @@ class LookupTable {
   }
   [[nodiscard]] std::atomic_ref<std::uint64_t> shared_word(std::uint32_t index) const {
     return std::atomic_ref<std::uint64_t>(shared_[index / 64]);
+  }
+  static std::uint32_t with_flag(std::uint32_t entry) {
+    const std::uint32_t chunk = entry & format::kChunkMask;
+    return chunk != format::kEmpty && chunk != format::kZero ? entry | format::kSharedFlag : entry;
   }
   static std::uint64_t shared_mask(std::uint32_t index) { return std::uint64_t{1} << index % 64; }
 

@@ -81,6 +81,7 @@ TEST(MapLookupTable, SharesAllUntilStoredAnew) {
   LookupTable table;
   ASSERT_OK(table.resize(1000));
   table.store(0, 5);
+  table.store(2, 3);
   table.store(63, format::kZero);
   table.store(64, 7 | format::kPartialFlag);
   table.store(999, 9 | kShared);
@@ -96,6 +97,7 @@ TEST(MapLookupTable, SharesAllUntilStoredAnew) {
   table.store(500, 8);  // in a group that nothing had been written to
   EXPECT_EQ(table.load(0), 5U);
   EXPECT_EQ(table.load(1), 6U);
+  EXPECT_EQ(table.load(2), 3 | kShared);
   EXPECT_EQ(table.load(500), 8U);
   ASSERT_OK(table.resize(100000));
   EXPECT_EQ(table.load(0), 5U);
@@ -112,6 +114,34 @@ TEST(MapLookupTable, SharesAllUntilStoredAnew) {
   table.swap(other);
   EXPECT_EQ(table.load(0), 4 | kShared);
   EXPECT_EQ(other.load(0), 5U);
+}
+
+// Who took the new entry for a shared one could share it with others, and it is written in place.
+TEST(MapLookupTable, IsReadBesideAStoreAsBeforeOrAfterIt) {
+  constexpr std::uint32_t kShared = format::kSharedFlag;
+  constexpr std::uint32_t kEntries = 200000;
+  LookupTable table;
+  ASSERT_OK(table.resize(kEntries));
+  for (std::uint32_t v = 0; v < kEntries; ++v) table.store(v, 1);
+  for (std::uint32_t round = 2; round < 12; ++round) {
+    table.share_all();
+    std::atomic<std::uint32_t> at = 0;
+    std::uint64_t wrong = 0;
+    std::thread reader([&] {
+      for (std::uint32_t v = 0; v < kEntries;) {
+        const std::uint32_t seen = table.load(v);
+        if (seen != ((round - 1) | kShared) && seen != round) ++wrong;
+        v = std::max(v, at.load(std::memory_order_relaxed));
+      }
+    });
+    for (std::uint32_t v = 0; v < kEntries; ++v) {
+      at.store(v, std::memory_order_relaxed);
+      table.store(v, round);
+    }
+    at = kEntries;
+    reader.join();
+    EXPECT_EQ(wrong, 0U);
+  }
 }
 
 TEST(MapChangeSet, TakesEachChangeOnceAndKeepsThoseSinceTheCut) {
@@ -131,6 +161,8 @@ TEST(MapChangeSet, TakesEachChangeOnceAndKeepsThoseSinceTheCut) {
   changes.mark(9);
   EXPECT_EQ(changes.since_cut(), (std::vector<std::uint32_t>{7, 9}));
   changes.end_capture();
+  EXPECT_TRUE(changes.since_cut().empty());
+  changes.mark(9);
   EXPECT_TRUE(changes.since_cut().empty());
   EXPECT_EQ(changes.take(), (std::vector<std::uint32_t>{9}));
 }
