@@ -15,10 +15,11 @@ using format::kEntriesPerGroup;
 using format::kGroupBytes;
 using format::kPage;
 
-void TableCapture::add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial) {
-  const std::size_t at = partials_.size();
-  partials_.resize(at + partial_size());
-  std::byte* out = partials_.data() + at;
+void TableCapture::add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial,
+                               std::vector<std::byte>* to) const {
+  const std::size_t at = to->size();
+  to->resize(at + partial_size());
+  std::byte* out = to->data() + at;
   store_le<std::uint32_t>(out, virtual_chunk);
   store_le<std::uint32_t>(out + 4, *partial.origin);
   for (std::size_t w = 0; w < partial.words.size(); ++w) store_le(out + 8 + w * 8, partial.words[w]);
@@ -59,9 +60,9 @@ void TableCapture::prepare(Front& front) {
   });
   for (Front::Stripe& s : front.stripes) {
     const std::lock_guard lock(s.mutex);
-    s.partials.for_each([&](std::uint32_t v, const PartialMap::Entry& partial) { add_partial(v, partial); });
+    s.partials.for_each(
+        [&](std::uint32_t v, const PartialMap::Entry& partial) { add_partial(v, partial, &partials_); });
   }
-  prepared_ = partials_.size() / partial_size();
 }
 
 void TableCapture::take(Front& front, bool share) {
@@ -72,7 +73,7 @@ void TableCapture::take(Front& front, bool share) {
     if ((entry & format::kPartialFlag) == 0) continue;
     Front::Stripe& stripe = front.stripe(v);
     const std::lock_guard lock(stripe.mutex);
-    add_partial(v, stripe.partials.find(v));
+    add_partial(v, stripe.partials.find(v), &late_partials_);
   }
   if (share) front.share_all();
 }
@@ -134,6 +135,9 @@ void TableCapture::leave_out_empty_groups() {
 // In ascending order; of a chunk that changed meanwhile only the record of the cut, if it was partial then.
 void TableCapture::append_partials() {
   const std::size_t size = partial_size();
+  const std::size_t prepared = partials_.size() / size;
+  partials_.reserve(partials_.size() + late_partials_.size());
+  partials_.insert(partials_.end(), late_partials_.begin(), late_partials_.end());
   const std::size_t count = partials_.size() / size;
   const auto key = [&](std::size_t i) { return load_le<std::uint32_t>(partials_.data() + i * size); };
   std::vector<std::uint32_t> order(count);
@@ -144,7 +148,7 @@ void TableCapture::append_partials() {
   auto late = late_.begin();
   for (const std::uint32_t i : order) {
     while (late != late_.end() && late->virtual_chunk < key(i)) ++late;
-    if (i < prepared_ && late != late_.end() && late->virtual_chunk == key(i)) continue;
+    if (i < prepared && late != late_.end() && late->virtual_chunk == key(i)) continue;
     const auto record = partials_.begin() + static_cast<std::ptrdiff_t>(i * size);
     buffer_.insert(buffer_.end(), record, record + static_cast<std::ptrdiff_t>(size));
   }

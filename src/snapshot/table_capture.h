@@ -59,7 +59,7 @@ class TableCapture {
   [[nodiscard]] std::byte* group(std::size_t index) {
     return buffer_.data() + groups_at_ + index * format::kGroupBytes;
   }
-  void add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial);
+  void add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial, std::vector<std::byte>* to) const;
   // Steps of finish().
   void make_room_for_late_groups();
   void put_in_late_entries();
@@ -71,9 +71,9 @@ class TableCapture {
   // starts where its header ends up right before the groups.
   std::vector<std::byte> buffer_;
   std::vector<std::uint32_t> group_numbers_;
-  std::vector<std::byte> partials_;  // in the order of copying; those from prepared_ on are of the cut
-  std::size_t prepared_ = 0;         // records
+  std::vector<std::byte> partials_;  // in the order of copying
   std::vector<Late> late_;
+  std::vector<std::byte> late_partials_;  // apart: with the gate closed there is no time to move the others
   std::size_t groups_at_ = 0;
   std::size_t partials_at_ = 0;
   std::size_t start_ = 0;

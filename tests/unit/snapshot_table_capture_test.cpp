@@ -155,6 +155,12 @@ TEST_P(SnapshotTableCapture, SharesEveryChunkFromTheCutOn) {
     const PartialMap::Entry partial = front_.stripe(v).partials.find(v);
     ASSERT_FALSE(partial && partial.origin_owned());
   }
+  front_.changes.end_capture();
+  // That an entry is shared is known in memory only.
+  capture([&](TableCapture& next) {
+    next.prepare(front_);
+    for (std::uint32_t v = 0; v < std::min(entries(), 50U); ++v) front_.changes.mark(v);
+  });
   front_.table.store(0, 17);
   EXPECT_TRUE(is_own(front_.table.load(0)));
 }
