@@ -6,7 +6,7 @@ set -euo pipefail
 
 skip() { echo "package: $*: skipped" && exit 77; }
 . "$(dirname "${BASH_SOURCE[0]}")/../support/links.sh"
-for name in cpack dpkg-deb dpkg-shlibdeps; do command -v "$name" >/dev/null || skip "no $name"; done
+for name in cpack dpkg-deb dpkg-shlibdeps file; do command -v "$name" >/dev/null || skip "no $name"; done
 
 fail() {
   echo "package: $*" >&2
