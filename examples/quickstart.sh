@@ -21,16 +21,22 @@ esac
 
 if [[ -t 1 ]]; then bold=$'\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
-run() { # Shows a command, with short names for the places, and runs it.
+show() { # Shows a command, with short names for the places.
   local shown="$*"
   shown=${shown//$mountpoint/disk}
   shown=${shown//$work\//}
   shown=${shown//$FVDFS_BINARY/fvdfs}
   shown=${shown//$FVD_BINARY/fvd}
   printf '  $ %s\n' "$shown"
+}
+run() {
+  show "$@"
   "$@"
 }
-fvd() { run "$FVD_BINARY" "$@" | sed "s|$work/||g"; }
+fvd() { # Not through run: a terminal would get the progress, which is not piped, before the command.
+  show "$FVD_BINARY" "$@"
+  "$FVD_BINARY" "$@" | sed "s|$work/||g"
+}
 die() {
   printf 'quickstart: %s\n' "$*" >&2
   exit 1
@@ -116,6 +122,7 @@ detach() { # Ends the last loop device. The kernel lets go of the file a moment 
 
 disk_open() {
   [[ "$loop" == yes ]] || return 0
+  show losetup --find --show "$mountpoint/current-state"
   attach "$mountpoint/current-state"
   run mount "$device" "$ext4"
 }
@@ -198,8 +205,7 @@ verify() { # verify NAME DISK: the ext4 in DISK is clean and holds exactly the f
     got=$(sums "$work/dump")
   fi
   diff <(sums "$work/expected/$name") - <<<"$got" >&2 || die "$name does not hold the files of its moment"
-  echo "  $name: fsck clean, $(wc -l <<<"$got") files as recorded:" \
-    "$(sed 's|.*\./||' <<<"$got" | paste -s -d ' ')"
+  echo "  $name: fsck clean, its files as recorded: $(sed 's|.*\./||' <<<"$got" | paste -s -d ' ')"
 }
 
 # --- The story --------------------------------------------------------------------------------------------------------

@@ -13,5 +13,5 @@ FVD_GUEST_KERNEL=${FVD_GUEST_KERNEL:-${XDG_CACHE_HOME:-$HOME/.cache}/fvdfs/kerne
 guest_kernel "$FVD_GUEST_KERNEL" || echo "no kernel for virtual machines: the tests that boot one will be skipped" >&2
 export FVD_GUEST_KERNEL
 
-configure_and_build "${FVD_BUILD_DIR:-build}" "${optimised[@]}" -DFVD_BUILD_BENCH=ON
+configure_and_build "${FVD_BUILD_DIR:-build}" "${optimised[@]}" -DFVD_BUILD_TESTS=ON -DFVD_BUILD_BENCH=ON
 run_tests "${FVD_BUILD_DIR:-build}" "$@"

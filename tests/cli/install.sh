@@ -3,6 +3,7 @@
 # a stranger would.
 set -euo pipefail
 : "${FVD_BUILD_DIR:?the build directory}"
+. "$(dirname "${BASH_SOURCE[0]}")/../support/links.sh"
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -33,7 +34,11 @@ for file in share/bash-completion/completions/{fvd,fvdfs} share/zsh/site-functio
   share/fish/vendor_completions.d/{fvd,fvdfs}.fish lib/systemd/system/fvdfs@.service sbin/mount.fvdfs; do
   [[ -s "$prefix/$file" ]] || fail "no $file"
 done
-[[ -s "$prefix/share/man/man5/fvd-format.5" && -s "$prefix/share/doc/fvdfs/format.md" ]] || fail "no page of the format"
+doc=$prefix/share/doc/fvdfs
+[[ -s "$prefix/share/man/man5/fvd-format.5" && -s "$doc/docs/format.md" ]] || fail "no page of the format"
+mapfile -t documents < <(find "$doc" -name '*.md')
+dead=$(dead_links "${documents[@]}")
+[[ -z "$dead" ]] || fail "dead links in the installed documents: $dead"
 [[ -z "$(find "$prefix" -mindepth 1 -maxdepth 1 ! -name bin ! -name sbin ! -name lib ! -name include ! -name share)" ]] ||
   fail "more than bin, sbin, lib, include and share in the prefix"
 

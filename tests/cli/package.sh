@@ -5,7 +5,8 @@ set -euo pipefail
 : "${FVD_BUILD_DIR:?the build directory}"
 
 skip() { echo "package: $*: skipped" && exit 77; }
-for name in cpack dpkg-deb dpkg-shlibdeps; do command -v "$name" >/dev/null || skip "no $name"; done
+. "$(dirname "${BASH_SOURCE[0]}")/../support/links.sh"
+for name in cpack dpkg-deb dpkg-shlibdeps file; do command -v "$name" >/dev/null || skip "no $name"; done
 
 fail() {
   echo "package: $*" >&2
@@ -34,7 +35,7 @@ needs() { # needs PACKAGE NAME...: that it depends on these packages.
 }
 
 lists fvdfs usr/bin/fvdfs usr/bin/fvd usr/sbin/mount.fvdfs usr/share/man/man1/{fvdfs,fvd,fvd-check}.1.gz \
-  usr/share/man/man5/fvd-format.5.gz usr/share/doc/fvdfs/{format.md,changelog.gz} \
+  usr/share/man/man5/fvd-format.5.gz usr/share/doc/fvdfs/{docs/format.md,examples/backup.sh,changelog.gz} \
   usr/lib/systemd/system/fvdfs@.service usr/share/bash-completion/completions/{fvd,fvdfs} \
   usr/share/zsh/vendor-completions/_fvd usr/share/fish/vendor_completions.d/{fvd,fvdfs}.fish
 lists libfvd0 usr/lib/libfvd.so.0
@@ -42,6 +43,11 @@ lists libfvd-dev usr/lib/libfvd.{a,so} usr/include/fvd/{image,status,version}.h 
 needs fvdfs fuse3 libfuse3-3 libc6
 needs libfvd0 libisal2
 needs libfvd-dev libfvd0 libisal-dev
+dpkg-deb -x fvdfs_*.deb "$work/fvdfs.tree"
+mapfile -t documents < <(find "$work/fvdfs.tree/usr/share/doc" -name '*.md')
+((${#documents[@]})) || fail "fvdfs has no documents"
+dead=$(dead_links "${documents[@]}")
+[[ -z "$dead" ]] || fail "dead links in the documents of fvdfs: $dead"
 [[ -z "$(sort "$work"/{fvdfs,libfvd0,libfvd-dev} | uniq -d)" ]] || fail "a file is in two packages"
 
 if command -v lintian >/dev/null; then

@@ -11,7 +11,7 @@ skip() { echo "package_boot: $*: skipped" && exit 77; }
 PATH=$PATH:/usr/sbin:/sbin
 [[ -n "${FVD_TEST_CHROOT-}" ]] || skip "FVD_TEST_CHROOT is not set (this takes minutes and downloads a Debian)"
 ((EUID == 0)) || skip "needs root for a container"
-for name in debootstrap systemd-nspawn cpack dpkg-shlibdeps script; do command -v "$name" >/dev/null || skip "no $name"; done
+for name in debootstrap systemd-nspawn cpack dpkg-shlibdeps file script; do command -v "$name" >/dev/null || skip "no $name"; done
 if [[ "${1-}" != inside ]]; then
   unshare --mount --pid --fork --mount-proc true 2>/dev/null || skip "no namespaces here"
   exec unshare --mount --propagation private --pid --fork --mount-proc --kill-child=TERM bash "${BASH_SOURCE[0]}" inside

@@ -11,7 +11,7 @@ skip() { echo "package_chroot: $*: skipped" && exit 77; }
 PATH=$PATH:/usr/sbin:/sbin
 [[ -n "${FVD_TEST_CHROOT-}" ]] || skip "FVD_TEST_CHROOT is not set (this takes minutes and downloads a Debian)"
 ((EUID == 0)) || skip "needs root for chroot"
-for name in debootstrap cpack dpkg-deb dpkg-shlibdeps; do command -v "$name" >/dev/null || skip "no $name"; done
+for name in debootstrap cpack dpkg-deb dpkg-shlibdeps file; do command -v "$name" >/dev/null || skip "no $name"; done
 if [[ "${1-}" != inside ]]; then
   unshare --mount --pid --fork true 2>/dev/null || skip "no mount namespaces here"
   # Whatever is started in there ends with it.

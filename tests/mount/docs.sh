@@ -5,6 +5,7 @@
 # ctest: TIMEOUT 300
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../support/qemu/rig.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../support/links.sh"
 need python3 qemu-system-x86_64
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -18,11 +19,9 @@ blocks() {
   [[ -e "$work/blocks/$2.01" ]] || fail "no $2 in ${1##*/}"
 }
 
-for document in "$top"/*.md "$top"/docs/*.md; do
-  while read -r link; do
-    [[ -e "$(dirname "$document")/$link" ]] || fail "${document##*/}: dead link to $link"
-  done < <(grep -oE '\]\([^):# ]+' "$document" | cut -c 3- | grep -v '^https\?$' || true)
-done
+# The files that links lead to are there.
+dead=$(dead_links "$top"/*.md "$top"/{docs,bench}/*.md)
+[[ -z "$dead" ]] || fail "dead links: $dead"
 
 # So are the headings that links lead to, and the files that are named.
 python3 - "$top" <<'PYTHON' || fail "the documents refer to what is not there"

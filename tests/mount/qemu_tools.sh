@@ -136,8 +136,10 @@ if command -v qemu-system-x86_64 >/dev/null; then
   timeout 200 qemu-system-x86_64 -accel tcg -S -nodefaults -display none -monitor stdio -device virtio-blk-pci,drive=disk \
     -drive file="$current",format=raw,if=none,id=disk,cache=none,aio=native <"$work/monitor" >"$work/machine" 2>&1 &
   guest=$!
+  # It says hello before it has locked the disk, and answers after.
+  echo 'info status' >&8
   for ((i = 0; i < 600; i++)); do
-    ! grep -q 'monitor' "$work/machine" || break
+    ! grep -q 'VM status' "$work/machine" || break
     kill -0 "$guest" 2>/dev/null || fail "the machine does not start: $(<"$work/machine")"
     sleep 0.1
   done

@@ -15,12 +15,18 @@ for need in /dev/fuse "$(command -v fusermount3)"; do
     exit 77
   }
 done
-"$example"
-"$example" --no-loop
-
-# Whenever it is ended, also while it cleans up, it leaves nothing.
 work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
+"$example"
+# On a terminal too each command stands before what it prints, its progress included. A slow sed shows whether it does.
+mkdir "$work/bin"
+printf '#!/bin/sh\nsleep 0.2\nexec %s "$@"\n' "$(command -v sed)" >"$work/bin/sed"
+chmod 755 "$work/bin/sed"
+PATH=$work/bin:$PATH script -qec "'$example' --no-loop" "$work/said" </dev/null
+! grep '\$ fvd' "$work/said" | grep -v '^  \$ fvd' || { echo "quickstart: output before its command" && exit 1; }
+rm -r "$work/bin" "$work/said"
+
+# Whenever it is ended, also while it cleans up, it leaves nothing.
 for line in 'Four snapshots' 'All as it should be'; do
   TMPDIR=$work setsid "$example" --no-loop >"$work/said" 2>&1 &
   for ((i = 0; i < 1000; i++)); do ! grep -q "$line" "$work/said" || break && sleep 0.02; done

@@ -13,6 +13,16 @@ test_packages=(fuse3 attr e2fsprogs util-linux mount qemu-utils qemu-system-x86 
 bench_packages=(libbenchmark-dev fuse3 fio qemu-utils qemu-system-common postmark strace e2fsprogs util-linux mount git
   python3)
 
+# Copies its input, and on a terminal shows the last line of it until it ends.
+show_last_line() {
+  local line
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    [[ ! -t 2 ]] || printf '\r\e[K%.78s' "${line##*$'\r'}" >&2
+  done
+  [[ ! -t 2 ]] || printf '\r\e[K' >&2
+}
+
 # need_packages NAME...: installs those that are missing. An ordinary user is told what to install, and the script ends
 # with status 1.
 need_packages() {
@@ -29,8 +39,11 @@ need_packages() {
   local log
   log=$(mktemp)
   # The lists on a machine may be absent or too old to name files that the mirror still has.
-  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
-    </dev/null >"$log" 2>&1; then
+  if ! (
+    set -o pipefail
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
+      </dev/null 2>&1 | show_last_line >"$log"
+  ); then
     tail -n 30 "$log" >&2
     echo "could not install ${missing[*]}: see above, then try: apt-get install ${missing[*]}" >&2
     rm -f "$log"

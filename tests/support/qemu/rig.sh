@@ -17,6 +17,8 @@ need() { # need PROGRAM...
   for name in "$@"; do command -v "$name" >/dev/null || skip "no $name"; done
 }
 
+# qemu-io sets the terminal that it reads from, if any, and is stopped for it where timeout runs it in the background.
+exec </dev/null
 PATH=$PATH:/usr/sbin:/sbin # mke2fs and e2fsck, for an ordinary user
 for name in FVDFS_BINARY FVD_BINARY; do [[ -x "${!name-}" ]] || skip "$name does not name a program"; done
 [[ -r /dev/fuse && -w /dev/fuse ]] || skip "/dev/fuse cannot be opened"
