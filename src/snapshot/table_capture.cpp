@@ -63,19 +63,41 @@ void TableCapture::prepare(Front& front) {
     s.partials.for_each(
         [&](std::uint32_t v, const PartialMap::Entry& partial) { add_partial(v, partial, &partials_); });
   }
+  // The longer the copy took, the more has changed: that is copied again, until little is left for the cut.
+  constexpr std::size_t kLittle = 256;
+  constexpr int kMostRounds = 5;  // should writers be faster than that
+  for (int round = 0; round < kMostRounds && copy_changes(front) > kLittle; ++round) {
+  }
+}
+
+std::size_t TableCapture::copy_changes(Front& front) {
+  const std::vector<std::uint32_t> changed = front.changes.cut();
+  for (const std::uint32_t v : changed) {
+    Front::Stripe& stripe = front.stripe(v);
+    const std::lock_guard lock(stripe.mutex);  // whoever marked it may not be through with it
+    const std::uint32_t entry = front.table.load_unmarked(v);
+    const bool partial = (entry & format::kPartialFlag) != 0;
+    late_.push_back({v, entry, partial ? late_partials_.size() : kNoRecord});
+    if (partial) add_partial(v, stripe.partials.find(v), &late_partials_);
+  }
+  return changed.size();
 }
 
 void TableCapture::take(Front& front, bool share) {
-  for (const std::uint32_t v : front.changes.cut()) {
-    if (v >= entries_) continue;  // the disk was made smaller since
-    const std::uint32_t entry = front.table.load_unmarked(v);
-    late_.push_back({v, entry});
-    if ((entry & format::kPartialFlag) == 0) continue;
-    Front::Stripe& stripe = front.stripe(v);
-    const std::lock_guard lock(stripe.mutex);
-    add_partial(v, stripe.partials.find(v), &late_partials_);
-  }
+  (void)copy_changes(front);
   if (share) front.share_all();
+}
+
+// In ascending order, and of each chunk what was copied last.
+void TableCapture::sort_late_entries() {
+  const auto before = [](const Late& a, const Late& b) { return a.virtual_chunk < b.virtual_chunk; };
+  std::stable_sort(late_.begin(), late_.end(), before);
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < late_.size(); ++i) {
+    if (i + 1 < late_.size() && late_[i + 1].virtual_chunk == late_[i].virtual_chunk) continue;
+    late_[kept++] = late_[i];
+  }
+  late_.resize(kept);
 }
 
 void TableCapture::make_room_for_late_groups() {
@@ -135,28 +157,34 @@ void TableCapture::leave_out_empty_groups() {
 // In ascending order; of a chunk that changed meanwhile only the record of the cut, if it was partial then.
 void TableCapture::append_partials() {
   const std::size_t size = partial_size();
-  const std::size_t prepared = partials_.size() / size;
-  partials_.reserve(partials_.size() + late_partials_.size());
-  partials_.insert(partials_.end(), late_partials_.begin(), late_partials_.end());
   const std::size_t count = partials_.size() / size;
   const auto key = [&](std::size_t i) { return load_le<std::uint32_t>(partials_.data() + i * size); };
   std::vector<std::uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
   partials_at_ = buffer_.size();
-  buffer_.reserve(partials_at_ + partials_.size());
-  auto late = late_.begin();
-  for (const std::uint32_t i : order) {
-    while (late != late_.end() && late->virtual_chunk < key(i)) ++late;
-    if (i < prepared && late != late_.end() && late->virtual_chunk == key(i)) continue;
-    const auto record = partials_.begin() + static_cast<std::ptrdiff_t>(i * size);
+  buffer_.reserve(partials_at_ + partials_.size() + late_partials_.size());
+  const auto append = [&](const std::vector<std::byte>& records, std::size_t at) {
+    const auto record = records.begin() + static_cast<std::ptrdiff_t>(at);
     buffer_.insert(buffer_.end(), record, record + static_cast<std::ptrdiff_t>(size));
+  };
+  auto late = late_.begin();
+  const auto append_late_up_to = [&](std::uint32_t virtual_chunk) {
+    for (; late != late_.end() && late->virtual_chunk <= virtual_chunk; ++late) {
+      if (late->partial != kNoRecord) append(late_partials_, late->partial);
+    }
+    return late != late_.begin() && (late - 1)->virtual_chunk == virtual_chunk;
+  };
+  for (const std::uint32_t i : order) {
+    if (!append_late_up_to(key(i))) append(partials_, i * size);
   }
+  (void)append_late_up_to(entries_);
   partials_ = {};
+  late_partials_ = {};
 }
 
 void TableCapture::finish(std::uint64_t virtual_size) {
-  std::sort(late_.begin(), late_.end(), [](const Late& a, const Late& b) { return a.virtual_chunk < b.virtual_chunk; });
+  sort_late_entries();
   if (!late_.empty()) {
     make_room_for_late_groups();
     put_in_late_entries();

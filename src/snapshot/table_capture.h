@@ -1,8 +1,9 @@
 // TableCapture: the front's mapping at one instant, made into a table object.
 //
-// As a live migration copies memory: prepare() copies the mapping while requests change it, and has noted what they
-// change; take(), with the freeze gate closed, looks at no more than that; finish() puts both together while requests
-// run again. So the time that requests wait for does not grow with the disk. One thread uses a capture, once.
+// As a live migration copies memory: prepare() copies the mapping while requests change it, then what they have changed
+// meanwhile, until that is little; take(), with the freeze gate closed, looks at no more than the rest; finish() puts
+// all together while requests run again. So the time that requests wait for does not grow with the disk. One thread
+// uses a capture, once.
 #ifndef FVD_SNAPSHOT_TABLE_CAPTURE_H_
 #define FVD_SNAPSHOT_TABLE_CAPTURE_H_
 
@@ -49,18 +50,22 @@ class TableCapture {
   }
 
  private:
-  // An entry that changed while the table was copied, as it was at the cut.
+  // An entry that changed while the table was copied, as it was then or at the cut.
   struct Late {
     std::uint32_t virtual_chunk;
     std::uint32_t entry;
+    std::size_t partial;  // where its record begins in late_partials_, or kNoRecord
   };
+  static constexpr std::size_t kNoRecord = SIZE_MAX;
 
   [[nodiscard]] std::size_t partial_size() const { return 8 + geometry_.bitmap_bytes(); }
   [[nodiscard]] std::byte* group(std::size_t index) {
     return buffer_.data() + groups_at_ + index * format::kGroupBytes;
   }
   void add_partial(std::uint32_t virtual_chunk, const PartialMap::Entry& partial, std::vector<std::byte>* to) const;
+  std::size_t copy_changes(Front& front);  // since the last call, or prepare() began; returns how many
   // Steps of finish().
+  void sort_late_entries();
   void make_room_for_late_groups();
   void put_in_late_entries();
   void leave_out_empty_groups();
