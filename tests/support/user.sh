@@ -3,6 +3,9 @@
 # Source it there. The script has a directory $work, the programs under test, and a function skip.
 . "$(dirname "${BASH_SOURCE[0]}")/namespace.sh"
 
+# ssh takes to the terminal that it reads from, if any, and is stopped for it where timeout runs it in the background.
+exec </dev/null
+
 user=fvdtest$$-$RANDOM user_is_made=no
 
 # The user, with a home in $work that has a directory mnt, and copies of the programs, which may lie where the user cannot
