@@ -126,7 +126,7 @@ TEST_P(SnapshotTableCapture, StoresNoGroupThatWasEmptiedMeanwhile) {
 }
 
 TEST_P(SnapshotTableCapture, IsCopiedBesideRequests) {
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < 5; ++round) {
     change_some(2000);
     capture([&](TableCapture& one) {
       std::atomic<bool> stop = false;
@@ -165,7 +165,7 @@ TEST_P(SnapshotTableCapture, SharesEveryChunkFromTheCutOn) {
   EXPECT_TRUE(is_own(front_.table.load(0)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Entries, SnapshotTableCapture, ::testing::Values(1U, 15U, 1000U, 300000U));
+INSTANTIATE_TEST_SUITE_P(Entries, SnapshotTableCapture, ::testing::Values(1U, 15U, 1000U, 60000U));
 
 }  // namespace
 }  // namespace fvd::test
