@@ -172,7 +172,7 @@ def main():
         write_page(options.docs / "performance.md", zfs(machine, tables), ZFS_BEGIN, ZFS_END)
         return
     page = Page(options.docs)
-    page.add("Measured in one run by `bench/run.py` ([bench/README.md](../bench/README.md)). Read the ratios: absolute figures "
+    page.add("Measured by the programs of `bench/run.py` ([bench/README.md](../bench/README.md)). Read the ratios: absolute figures "
              "belong to this machine.", table([{"machine": key, "": str(value)} for key, value in machine.items()]),
              "## Marks", table(marks.rows(tables)))
     for section in (throughput, after_snapshot, snapshots, postmark, scaling, refcounts, micro):
