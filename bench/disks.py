@@ -178,28 +178,22 @@ class Fvd(Target):
 
 class Raw(Target):
     name = "raw"
+    make = ("fallocate", "-l")
 
     def __init__(self, directory, size, name=None):
         super().__init__(directory, size, name)
         self.image = self.disk = self.directory / "disk.raw"
-        run("fallocate", "-l", size, self.image)
+        run(*self.make, size, self.image)
 
     def stop(self):
         pass
 
 
-class Sparse(Target):
+class Sparse(Raw):
     """A file of the host that has storage only where it was written, as the images have."""
 
     name = "sparse"
-
-    def __init__(self, directory, size, name=None):
-        super().__init__(directory, size, name)
-        self.image = self.disk = self.directory / "disk.raw"
-        run("truncate", "-s", size, self.image)
-
-    def stop(self):
-        pass
+    make = ("truncate", "-s")
 
 
 class Foreground(Target):
