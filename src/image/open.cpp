@@ -211,36 +211,36 @@ Status ImageImpl::derive_use() {
   // What only the front reaches: named once, it is the front's own; named twice, it counts as shared.
   Bits seen(limit + 1);
   Bits twice(limit + 1);
-  const auto name_chunk = [&](std::uint32_t chunk) {
-    if (metadata.test(chunk)) return false;
-    if (counts->get(chunk) == 0 && seen.set(chunk)) twice.set(chunk);
+  bool sound = true;
+  const auto is_counted = [&](std::uint32_t chunk) {
+    sound = sound && !metadata.test(chunk);
     used.set(chunk);
-    return true;
+    if (counts->get(chunk) != 0) return true;
+    if (seen.set(chunk)) twice.set(chunk);
+    return false;
   };
   const Status overlap(Code::kCorrupt, "the lookup table names a chunk that holds metadata; run fvd check");
-  bool sound = true;
-  front_.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
-    if (names_chunk(entry) && !name_chunk(entry & kChunkMask)) sound = false;
+  front_.table.for_each_entry([&](std::uint32_t v, std::uint32_t entry) {
+    if (names_chunk(entry) && is_counted(entry & kChunkMask)) front_.table.store(v, entry | kSharedFlag);
   });
   std::uint64_t partial_count = 0;
   for (Front::Stripe& s : front_.stripes) {
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
       ++partial_count;
-      if (names_chunk(*partial.origin) && !name_chunk(*partial.origin)) sound = false;
+      const std::uint32_t origin = *partial.origin;
+      partial.set_origin_owned(names_chunk(origin) && !is_counted(origin));
     });
   }
   if (!sound) return overlap;
-  front_.table.for_each_entry([&](std::uint32_t v, std::uint32_t entry) {
-    const std::uint32_t chunk = entry & kChunkMask;
-    if (names_chunk(entry) && (counts->get(chunk) != 0 || twice.test(chunk))) {
-      front_.table.store(v, entry | kSharedFlag);
-    }
-  });
-  for (Front::Stripe& s : front_.stripes) {
-    s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
-      const std::uint32_t origin = *partial.origin;
-      partial.set_origin_owned(names_chunk(origin) && counts->get(origin) == 0 && !twice.test(origin));
+  if (!twice.empty()) {
+    front_.table.for_each_entry([&](std::uint32_t v, std::uint32_t entry) {
+      if (names_chunk(entry) && twice.test(entry & kChunkMask)) front_.table.store(v, entry | kSharedFlag);
     });
+    for (Front::Stripe& s : front_.stripes) {
+      s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
+        if (twice.test(*partial.origin)) partial.set_origin_owned(false);
+      });
+    }
   }
   twice.for_each([&](std::uint32_t chunk) { unsettled_.push_back(chunk); });
   partial_chunks_.store(partial_count);
