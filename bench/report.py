@@ -68,8 +68,8 @@ def snapshots(page, tables):
              "What the writer feels: the longest write around each operation (median and longest), and its 99.9th "
              "percentile while one operation follows another, "
              "without any, and of the same writes into the page cache of a file of the host.",
-             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 quiet ms", "p99.9 host ms", "longest quiet ms", "IOPS",
-                                  "IOPS quiet"]),
+             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 quiet ms", "p99.9 host ms",
+                                  "longest quiet ms", "IOPS", "IOPS quiet"]),
              "From the daemon's start to a usable disk, and its memory.",
              table(rows, first + ["start ms", "cold start ms", "RSS KiB started", "after writes", "after as many again"]))
     series = {}

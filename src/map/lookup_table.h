@@ -120,8 +120,8 @@ class LookupTable {
   struct Free {
     void operator()(std::uint64_t* memory) const { std::free(memory); }
   };
-  std::unique_ptr<std::uint64_t[], Free>
-      shared_;  // a bit an entry; from calloc, so that what is not used costs nothing
+  // A bit an entry; from calloc, so that what is not used costs nothing.
+  std::unique_ptr<std::uint64_t[], Free> shared_;
 };
 
 }  // namespace fvd

@@ -68,6 +68,8 @@ void TableCapture::prepare(Front& front) {
   constexpr int kMostRounds = 5;  // should writers be faster than that
   for (int round = 0; round < kMostRounds && copy_changes(front) > kLittle; ++round) {
   }
+  late_.reserve(late_.size() + kSpare);
+  late_partials_.reserve(late_partials_.size() + kSpare * partial_size());
 }
 
 std::size_t TableCapture::copy_changes(Front& front) {

@@ -24,7 +24,7 @@ class TableCapture {
   explicit TableCapture(const format::Geometry& geometry) : geometry_(geometry) {}
 
   // Begins a capture of the front's change set; whoever made it calls end_capture() when the table is the truth, or
-  // is not wanted any more. What changes without being marked must wait for finish().
+  // is not wanted any more. Until take() nothing may change without being marked.
   void prepare(Front& front);
   // The instant. REQUIRES the gate closed. With `share` every chunk of the front is from now on a snapshot's: never
   // written in place, never freed by the front.
