@@ -145,6 +145,11 @@ bool CountingWriters::write(std::size_t w) {
   State& state = states_[w];
   const Fd fd(::open(file_.c_str(), O_RDWR | O_CLOEXEC | (kind.way == Way::kDirect ? O_DIRECT : 0)));
   if (fd.get() < 0) return lost(w, "open");
+  struct Open {
+    std::atomic<std::size_t>& count;
+    explicit Open(std::atomic<std::size_t>& number) : count(number) { ++count; }
+    ~Open() { --count; }
+  } const open(open_);
   const std::uint64_t region = CountedWrites::kRegionSize;
   struct Mapping {
     void* at = MAP_FAILED;

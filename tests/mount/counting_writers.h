@@ -44,6 +44,8 @@ class CountingWriters {
   void resume();
   // What follows is compared with a new base, which holds everything so far. REQUIRES pause().
   void rebase();
+  // Every writer has the disk open now, and keeps it open until pause() or stop(), or until it fails.
+  [[nodiscard]] bool all_open() const { return open_ == kCount; }
 
   void expect_errors() { dying_ = true; }
   [[nodiscard]] bool dying() const { return dying_; }
@@ -74,6 +76,7 @@ class CountingWriters {
   std::atomic<bool> paused_ = false;
   std::atomic<bool> stopped_ = false;
   std::atomic<bool> dying_ = false;
+  std::atomic<std::size_t> open_ = 0;
   std::size_t running_ = 0;
   std::string error_;
   std::vector<std::thread> threads_;
