@@ -27,10 +27,14 @@ void declare_create(po::options_description& options) {
                         "what the snapshot is for, at most 4,096 bytes");
 }
 
-// Bytes that only the snapshot holds; nothing where that cannot be told, as in an image that is being written.
-std::optional<std::uint64_t> exclusive_of(Image& image, const SnapshotInfo& snapshot) {
-  const auto bytes = image.snapshot_exclusive(snapshot.id);
-  return bytes ? std::optional(*bytes) : std::nullopt;
+// Bytes that only each snapshot holds; nothing where that cannot be told, as in an image that is being written.
+std::vector<std::optional<std::uint64_t>> exclusive_of(Image& image, const std::vector<SnapshotInfo>& snapshots) {
+  std::vector<SnapshotId> ids;
+  for (const SnapshotInfo& s : snapshots) ids.push_back(s.id);
+  std::vector<std::optional<std::uint64_t>> all;
+  for (const Result<std::uint64_t>& bytes : image.snapshots_exclusive(ids))
+    all.push_back(bytes ? std::optional(*bytes) : std::nullopt);
+  return all;
 }
 
 std::vector<std::string> row_of(const SnapshotInfo& s, const std::optional<std::uint64_t>& exclusive, std::string name,
@@ -56,7 +60,7 @@ int list(const Invocation& invocation) {
   std::vector<std::optional<std::uint64_t>> exclusive;
   {
     const Progress::Part part(invocation.progress);
-    for (const SnapshotInfo& s : snapshots) exclusive.push_back(exclusive_of(image, s));
+    exclusive = exclusive_of(image, snapshots);
   }
   if (invocation.flag("json")) {
     invocation.streams.out << list_as_json(snapshots, exclusive);

@@ -85,7 +85,7 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
     if (object[i] != std::byte{0}) return corrupt("padding in use");
   }
   const std::uint64_t total_groups = div_ceil(h.entries, kEntriesPerGroup);
-  const std::uint32_t complete_limit = std::min(chunk_limit, kMaxChunk);  // most entries are complete chunks
+  const std::uint32_t complete_limit = std::min(chunk_limit, kMaxChunk);  // those of most groups
   std::uint32_t partial = 0;  // index of the next record that must match an entry
   for (std::uint32_t i = 0; i < h.stored_groups; ++i) {
     const std::uint32_t number = view.group_number(i);
@@ -95,10 +95,17 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
     const std::uint64_t first = std::uint64_t{number} * kEntriesPerGroup;
     const bool whole = first + kEntriesPerGroup <= h.entries;
     std::uint32_t any = 0;
+    std::uint32_t largest = 0;
     for (std::uint32_t e = 0; e < kEntriesPerGroup; ++e) {
       const auto entry = load_le<std::uint32_t>(group + std::size_t{e} * 4);
       any |= entry;
-      if (entry == kEmpty || (whole && entry <= complete_limit)) continue;
+      largest = std::max(largest, entry);
+    }
+    if (any == 0) return corrupt("group " + std::to_string(number) + " is stored and holds no entry");
+    if (whole && largest <= complete_limit) continue;
+    for (std::uint32_t e = 0; e < kEntriesPerGroup; ++e) {
+      const auto entry = load_le<std::uint32_t>(group + std::size_t{e} * 4);
+      if (entry == kEmpty) continue;
       if (first + e >= h.entries || !entry_is_valid(entry, chunk_limit)) {
         return corrupt("entry of virtual chunk " + std::to_string(first + e) + " is out of range (" +
                        std::to_string(entry & kChunkMask) + "; the file holds " + std::to_string(chunk_limit) +
@@ -110,7 +117,6 @@ Result<TableView> TableView::parse(std::span<const std::byte> object, const Obje
       }
       ++partial;
     }
-    if (any == 0) return corrupt("group " + std::to_string(number) + " is stored and holds no entry");
   }
   if (partial != h.partial_count) return corrupt("a partial record without its entry");
   const std::uint32_t spare = h.bitmap_bytes * 8 - geometry.blocks_per_chunk();

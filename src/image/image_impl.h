@@ -18,6 +18,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -78,7 +79,7 @@ class ImageImpl final : public Image {
   [[nodiscard]] std::optional<SnapshotInfo> find_snapshot(SnapshotId id) const override;
   [[nodiscard]] SnapshotId current_parent() const override;
   Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) override;
-  Result<std::uint64_t> snapshot_exclusive(SnapshotId id) override;
+  std::vector<Result<std::uint64_t>> snapshots_exclusive(std::span<const SnapshotId> ids) override;
   Result<std::unique_ptr<StateDiff>> open_diff(SnapshotId a, SnapshotId b) override;
   Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions& options) override;
   Status flatten(const WorkProgress& progress) override;
@@ -195,6 +196,12 @@ class ImageImpl final : public Image {
   Status add_record(format::SnapshotRecord* record, const TableCapture& capture);
   Result<Bits> reached_by(const format::SnapshotRecord& record);
   [[nodiscard]] Bits reached_by(const TableCapture& capture) const;
+  // Calls visit(chunk) for each chunk that the snapshot reaches, as data or origin; for some more than once.
+  Status for_each_reached(const format::SnapshotRecord& record, const std::function<void(std::uint32_t)>& visit);
+
+  // info.cpp. REQUIRES operation_.
+  Result<Bits> in_one_snapshot_only();  // chunks that one snapshot reaches, and the front does not
+  Result<std::uint64_t> take_exclusive(SnapshotId id, Bits* sole);
   // Of chunks that the host has no storage for, `host_allocated` is less than the record tells.
   static SnapshotInfo describe(const format::SnapshotRecord& record, std::uint64_t host_allocated);
   [[nodiscard]] std::uint64_t host_allocated() const;  // bytes of the image file; no limit where that cannot be told

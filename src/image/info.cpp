@@ -65,30 +65,46 @@ std::uint64_t ImageImpl::allocated() const {
   return std::min(mapped, host_allocated());
 }
 
-Result<std::uint64_t> ImageImpl::snapshot_exclusive(SnapshotId id) {
+std::vector<Result<std::uint64_t>> ImageImpl::snapshots_exclusive(std::span<const SnapshotId> ids) {
   const std::lock_guard operation(operation_);
-  const auto record = directory_.records()->find(id);
-  if (!record) return Status(Code::kNotFound, "there is no such snapshot");
-  auto reached = reached_by(*record);
-  if (!reached) return reached.status();
+  auto sole = in_one_snapshot_only();
+  if (!sole) return {ids.size(), Result<std::uint64_t>(sole.status())};
+  std::vector<Result<std::uint64_t>> all;
+  all.reserve(ids.size());
+  for (const SnapshotId id : ids) all.push_back(take_exclusive(id, &*sole));
+  return all;
+}
+
+Result<Bits> ImageImpl::in_one_snapshot_only() {
   const std::uint32_t limit = allocator_.chunks_in_file();
   auto counts = Refcounts::load(storage_, geometry_, superblock_.refcounts, limit);
   if (!counts) return counts.status();
+  Bits sole(limit + 1);
+  for (std::uint32_t chunk = 1; chunk <= limit; ++chunk)
+    if (counts->get(chunk) == 1) sole.set(chunk);
   // What the front names stays when the snapshot goes.
   front_.table.for_each_entry([&](std::uint32_t, std::uint32_t entry) {
-    if (names_chunk(entry)) reached->clear(entry & kChunkMask);
+    if (names_chunk(entry)) sole.clear(entry & kChunkMask);
   });
   for (Front::Stripe& s : front_.stripes) {
     const std::lock_guard stripe(s.mutex);
     s.partials.for_each([&](std::uint32_t, const PartialMap::Entry& partial) {
-      if (names_chunk(*partial.origin)) reached->clear(*partial.origin);
+      if (names_chunk(*partial.origin)) sole.clear(*partial.origin);
     });
   }
+  return sole;
+}
+
+// Bytes of what is in *sole and in the snapshot, which is taken out of it: no other one reaches it.
+Result<std::uint64_t> ImageImpl::take_exclusive(SnapshotId id, Bits* sole) {
+  const auto record = directory_.records()->find(id);
+  if (!record) return Status(Code::kNotFound, "there is no such snapshot");
   std::uint32_t chunks = 0;
   std::uint64_t bytes = 0;
   Status failed;
-  reached->for_each([&](std::uint32_t chunk) {
-    if (counts->get(chunk) != 1) return;
+  const auto count = [&](std::uint32_t chunk) {
+    if (!sole->test(chunk)) return;
+    sole->clear(chunk);
     if (++chunks > kMeasuredChunks || !failed.is_ok()) return;
     const std::uint64_t end = geometry_.file_offset(chunk) + geometry_.chunk_size();
     for (std::uint64_t at = geometry_.file_offset(chunk); at < end;) {
@@ -101,7 +117,8 @@ Result<std::uint64_t> ImageImpl::snapshot_exclusive(SnapshotId id) {
       bytes += *hole - *data;
       at = std::max(*hole, at + 1);
     }
-  });
+  };
+  if (Status s = for_each_reached(*record, count); !s) return s;
   if (!failed.is_ok()) return failed;
   if (chunks > kMeasuredChunks) bytes = std::uint64_t{chunks} << geometry_.chunk_log2;
   return bytes;

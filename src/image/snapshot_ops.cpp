@@ -229,7 +229,12 @@ Bits ImageImpl::reached_by(const TableCapture& capture) const {
 
 Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
   Bits reached(allocator_.chunks_in_file() + 1);
-  if (record.table.is_none()) return reached;
+  if (Status s = for_each_reached(record, [&](std::uint32_t chunk) { reached.set(chunk); }); !s) return s;
+  return reached;
+}
+
+Status ImageImpl::for_each_reached(const SnapshotRecord& record, const std::function<void(std::uint32_t)>& visit) {
+  if (record.table.is_none()) return Status::ok();
   auto object = read_object(storage_, Structure::kTable, geometry_, record.table,
                             format::TableHeader::longest(geometry_, record.virtual_size));
   if (!object) return object.status();
@@ -240,14 +245,14 @@ Result<Bits> ImageImpl::reached_by(const SnapshotRecord& record) {
     const std::span<const std::byte> group = table->group(i);
     for (std::size_t at = 0; at < group.size(); at += 4) {
       const auto entry = load_le<std::uint32_t>(group.data() + at);
-      if (names_chunk(entry)) reached.set(entry & kChunkMask);
+      if (names_chunk(entry)) visit(entry & kChunkMask);
     }
   }
   for (std::uint32_t i = 0; i < table->header().partial_count; ++i) {
     const std::uint32_t origin = table->partial(i).origin;
-    if (names_chunk(origin)) reached.set(origin);
+    if (names_chunk(origin)) visit(origin);
   }
-  return reached;
+  return Status::ok();
 }
 
 Status ImageImpl::snapshot_delete(std::string_view name) try {

@@ -45,7 +45,9 @@ class V1Image final : public Image {
   [[nodiscard]] std::optional<SnapshotInfo> find_snapshot(SnapshotId) const override { return std::nullopt; }
   [[nodiscard]] SnapshotId current_parent() const override { return 0; }
   Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId) override { return no_snapshot(); }
-  Result<std::uint64_t> snapshot_exclusive(SnapshotId) override { return no_snapshot(); }
+  std::vector<Result<std::uint64_t>> snapshots_exclusive(std::span<const SnapshotId> ids) override {
+    return {ids.size(), Result<std::uint64_t>(no_snapshot())};
+  }
   Result<std::unique_ptr<StateDiff>> open_diff(SnapshotId a, SnapshotId b) override;
   Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions&) override { return refused(); }
   Status flatten(const WorkProgress&) override { return refused(); }

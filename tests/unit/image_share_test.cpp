@@ -6,6 +6,7 @@
 #include <array>
 #include <random>
 #include <thread>
+#include <vector>
 
 #include "support/image_rig.h"
 
@@ -319,6 +320,12 @@ TEST_F(ImageShare, ExclusiveIsWhatDeletingFrees) {
   ASSERT_OK(exclusive_second);
   EXPECT_EQ(*exclusive_first, 4 * kSmallChunk);   // 0..3, overwritten before the second
   EXPECT_EQ(*exclusive_second, 2 * kSmallChunk);  // 2..3; 4..7 are the first's too
+  const std::vector<SnapshotId> asked{second, 7, first};
+  const std::vector<Result<std::uint64_t>> together = image_->snapshots_exclusive(asked);
+  ASSERT_EQ(together.size(), 3U);
+  EXPECT_EQ(*together[0], *exclusive_second);
+  EXPECT_CODE(Code::kNotFound, together[1]);
+  EXPECT_EQ(*together[2], *exclusive_first);
   reopen();
   const std::uint64_t before = image_->info().chunks_used;
   ASSERT_OK(image_->snapshot_delete("first"));
