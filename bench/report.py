@@ -66,9 +66,9 @@ def snapshots(page, tables):
     page.add("## Snapshot operations", "Milliseconds, on a quiet disk and beside a 4 KiB O_DIRECT writer.",
              table(rows, first + ["create ms", "goto ms", "delete ms", "busy create ms", "busy delete ms"]),
              "What the writer feels: the longest write around each operation (median and longest), and its 99.9th "
-             "percentile while one operation follows another, "
-             "without any, and of the same writes into the page cache of a file of the host.",
-             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 quiet ms", "p99.9 host ms",
+             "percentile while one operation follows another, of one that makes 4,000 writes a second then (paced), "
+             "without any operation, and of the same writes into the page cache of a file of the host.",
+             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 paced ms", "p99.9 quiet ms", "p99.9 host ms",
                                   "longest quiet ms", "IOPS", "IOPS quiet"]),
              "From the daemon's start to a usable disk, and its memory.",
              table(rows, first + ["start ms", "cold start ms", "RSS KiB started", "after writes", "after as many again"]))
@@ -77,6 +77,18 @@ def snapshots(page, tables):
         series.setdefault(f"{row['target']}, {row['disk']}", []).append((row["snapshots"], row["create ms"]))
     page.plot("snapshots", "Time of a snapshot", svg.lines("Taking a snapshot", "snapshots that exist", "milliseconds",
                                                           {name: found for name, found in series.items() if len(found) > 1}))
+
+
+def often(page, tables):
+    rows = tables["often.often"]
+    page.add("## Snapshot after snapshot, never at rest",
+             "Random 4 KiB writes all over the disk, then a snapshot, and again without a pause: each line is what the writes after "
+             "that many snapshots cost.", table(rows))
+    series = {}
+    for row in rows:
+        series.setdefault(row["target"], []).append((row["snapshots"], row["bytes a byte"]))
+    page.plot("often", "Bytes written for each byte asked", svg.lines(
+        "Written at random between snapshots, never at rest", "snapshots before", "bytes written a byte asked", series))
 
 
 def postmark(page, tables):
@@ -175,7 +187,7 @@ def main():
     page.add("Measured by the programs of `bench/run.py` ([bench/README.md](../bench/README.md)). Read the ratios: absolute figures "
              "belong to this machine.", table([{"machine": key, "": str(value)} for key, value in machine.items()]),
              "## Marks", table(marks.rows(tables)))
-    for section in (throughput, after_snapshot, snapshots, postmark, scaling, refcounts, micro):
+    for section in (throughput, after_snapshot, often, snapshots, postmark, scaling, refcounts, micro):
         if any(key.startswith(f"{section.__name__}.") for key in tables):
             section(page, tables)
     write_page(options.docs / "performance.md", "\n\n".join(page.parts))

@@ -17,11 +17,12 @@ BENCH = pathlib.Path(__file__).resolve().parent
 FULL, QUICK, SMOKE = 0, 1, 2
 # program: its arguments in a full, a quick and a smoke run
 PROGRAMS = {
-    "throughput": ("", "--rounds 1 --seconds 0.5",
+    "throughput": ("--rounds 5 --seconds 0.5", "--rounds 1 --seconds 0.5",
                    "--rounds 1 --seconds 0.05 --mib 16 --snapshots 3 --only=rand read 4k q1, buffered;fdatasync;mixed"),
-    "after_snapshot": ("", "--rounds 1 --seconds 0.5",
+    "after_snapshot": ("--seconds 0.5", "--rounds 1 --seconds 0.5",
                        "--rounds 1 --seconds 0.05 --mib 16 --only=rand write 4k q1, direct"),
-    "snapshots": ("", "--rounds 2 --seconds 1 --sizes 10,1024 --counts 0,1000 --peer-counts 0",
+    "often": ("", "--writes 5000 --snapshots 4", "--gib 1 --data 16 --writes 100 --snapshots 1"),
+    "snapshots": ("--rounds 3 --peer-counts 0,100", "--rounds 2 --seconds 1 --sizes 10,1024 --counts 0,1000 --peer-counts 0",
                   "--rounds 1 --seconds 0.1 --sizes 1 --counts 0,2 --peer-counts 1 --data 16"),
     "postmark": ("", "--rounds 1 --files 2000", "--rounds 1 --files 50 --mib 64"),
     "scaling": ("", "--rounds 3 --seconds 0.5 --sizes 1,64,1024,16384 --counts 0,10,1000 --shares 0,50,100",

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Snapshot operations on disks of several sizes with few and many snapshots: the time of create, goto and delete on a quiet
-disk and beside a 4 KiB O_DIRECT writer at full speed, what that writer feels of them (beside the same writes into the page
-cache of a file of the host), the time from the daemon's start to a usable mount, and its memory."""
+disk and beside a 4 KiB O_DIRECT writer at full speed, what that writer and one that takes its time feel of them (beside the
+same writes into the page cache of a file of the host), the time from the daemon's start to a usable mount, and its memory.
+Each number of snapshots has a disk of its own, so that nothing but the number differs."""
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 
 import disks
 import rig
+
+PACE = 4000  # writes a second of a writer that takes its time
 
 
 class Writer:
@@ -68,19 +71,27 @@ def starts(target, rounds):
     return rig.median(found[False]), rig.median(found[True])
 
 
-def with_writer(target, options):
-    """What a writer at full speed and the operations feel of each other."""
-    quiet = Writer(target, options, options.seconds)
-    quiet.finish()
-    busy = Writer(target, options, options.seconds + 0.5 * options.rounds)
+def beside(target, options, **how):
+    """The operations one after the other beside a writer: both, and the longest writes around them."""
+    writer = Writer(target, options, options.seconds + 0.5 * options.rounds, **how)
     time.sleep(0.5 + options.seconds / 4)
     times, windows = operations(target, options.rounds, 0.2)
-    busy.finish()
-    stall = [busy.longest(*window) for window in windows["create"] + windows["delete"]]
+    writer.finish()
+    return writer, times, [writer.longest(*window) for window in windows["create"] + windows["delete"]]
+
+
+def with_writer(target, options):
+    """What writers and the operations feel of each other."""
+    paced, _, _ = beside(target, options, rate_iops=PACE)
+    target.settle()
+    quiet = Writer(target, options, options.seconds)
+    quiet.finish()
+    busy, times, stall = beside(target, options)
     return {
         "busy create ms": rig.median(times["create"]), "busy delete ms": rig.median(times["delete"]),
         "stall ms": rig.median(stall), "longest stall ms": max(stall),
         "p99.9 ms": busy.slowest_thousandth(), "p99.9 quiet ms": quiet.slowest_thousandth(),
+        "p99.9 paced ms": paced.slowest_thousandth(),
         "longest quiet ms": max(latency for _, latency in quiet.samples),
         "IOPS": busy.result["iops"], "IOPS quiet": quiet.result["iops"],
     }
@@ -106,13 +117,13 @@ def measure(target, options, existing):
     target.delete("goal")
     warm, cold = starts(target, options.rounds)
     memory = [target.memory()[0]]
-    beside = with_writer(target, options)
+    felt = with_writer(target, options)
     for _ in range(2):
         rig.fio(target, iodepth=16, **rig.for_seconds(options.seconds))
         memory.append(target.memory()[0])
     row = {"target": target.name, "disk": rig.size_text(target.size), "snapshots": existing,
            "create ms": rig.median(idle["create"]), "goto ms": rig.median(goto), "delete ms": rig.median(idle["delete"])}
-    row |= beside | {"start ms": warm, "cold start ms": cold, "RSS KiB started": memory[0], "after writes": memory[1],
+    row |= felt | {"start ms": warm, "cold start ms": cold, "RSS KiB started": memory[0], "after writes": memory[1],
                      "after as many again": memory[2]}
     print(row, file=sys.stderr)
     return row
@@ -127,26 +138,31 @@ def add_data(target, options):
         rig.scatter(target, length)
 
 
-def one_disk(kind, gib, counts, options):
+def one_disk(kind, gib, count, options):
     target = kind(options.work, gib * rig.GIB)
     target.dense = gib <= 10
     add_data(target, options)
-    rows, have = [], 0
-    for count in counts:
-        if kind is disks.Fvd:
-            have = rig.add_snapshots(target, have, count)
-        else:
-            with target.careless():
-                have = rig.add_snapshots(target, have, count, options.peer_seconds)
-        if target.dense:  # whole chunks again: what a writer pays on a disk that has long been as it is
-            rig.fill(target, min(options.data * rig.MIB, target.size))
-        rows.append(measure(target, options, have))
-        if have < count:
-            break
+    if kind is disks.Fvd:
+        have = rig.add_snapshots(target, 0, count)
+    else:
+        with target.careless():
+            have = rig.add_snapshots(target, 0, count, options.peer_seconds)
+    if target.dense:  # whole chunks again: what a writer pays on a disk that has long been as it is
+        rig.fill(target, min(options.data * rig.MIB, target.size))
+    row = measure(target, options, have)
     target.stop()
     if kind is disks.Fvd:
         target.check()
     target.destroy()
+    return row
+
+
+def one_size(kind, gib, counts, options):
+    rows = []
+    for count in counts:
+        rows.append(one_disk(kind, gib, count, options))
+        if rows[-1]["snapshots"] < count:
+            break
     return rows
 
 
@@ -163,7 +179,7 @@ def main():
         for kind in disks.kinds(options):
             counts = options.counts if kind is disks.Fvd else (
                 options.peer_counts if gib < 1024 else options.peer_large_counts)
-            rows += [row | {"p99.9 host ms": of_host} for row in one_disk(kind, gib, rig.numbers(counts), options)]
+            rows += [row | {"p99.9 host ms": of_host} for row in one_size(kind, gib, rig.numbers(counts), options)]
     rig.report(options, ("operations", "Snapshot operations, daemon start and memory", rows))
 
 

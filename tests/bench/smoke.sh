@@ -26,10 +26,10 @@ mkdir "$work/docs"
 python3 bench/run.py --smoke --no-build --dir "$work" --results "$work/results" --docs "$work/docs"
 
 page=$work/docs/performance.md
-for section in Marks Throughput 'Right after a snapshot' 'Snapshot operations' 'How costs grow'; do
+for section in Marks Throughput 'Right after a snapshot' 'Snapshot after snapshot' 'Snapshot operations' 'How costs grow'; do
   grep -q "^## $section" "$page" || { echo "no section '$section' in the page"; exit 1; }
 done
-for plot in throughput after-snapshot snapshots scaling-virtual-size scaling-snapshots scaling-percent-overwritten; do
+for plot in throughput after-snapshot often snapshots scaling-virtual-size scaling-snapshots scaling-percent-overwritten; do
   python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' "$work/docs/performance-$plot.svg"
   grep -q "performance-$plot.svg" "$page" || { echo "no plot '$plot' in the page"; exit 1; }
 done
