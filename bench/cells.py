@@ -47,6 +47,11 @@ def writes():
     return [cell for cell, (options, _) in CELLS.items() if options["rw"] in ("write", "randwrite")]
 
 
+def repeats(cell):
+    """How often a cell is measured in a round: what the storage does meanwhile is in all that nothing has cached."""
+    return 3 if CELLS[cell][1] == COLD else 1
+
+
 def prepare(target, state, writing):
     """Brings the page caches into the state that a cell starts from."""
     if state == COLD:

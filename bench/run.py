@@ -17,7 +17,7 @@ BENCH = pathlib.Path(__file__).resolve().parent
 FULL, QUICK, SMOKE = 0, 1, 2
 # program: its arguments in a full, a quick and a smoke run
 PROGRAMS = {
-    "throughput": ("--rounds 5 --seconds 0.5", "--rounds 1 --seconds 0.5",
+    "throughput": ("--seconds 0.5", "--rounds 1 --seconds 0.5",
                    "--rounds 1 --seconds 0.05 --mib 16 --snapshots 3 --only=rand read 4k q1, buffered;fdatasync;mixed"),
     "after_snapshot": ("--seconds 0.5", "--rounds 1 --seconds 0.5",
                        "--rounds 1 --seconds 0.05 --mib 16 --only=rand write 4k q1, direct"),

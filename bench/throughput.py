@@ -62,7 +62,7 @@ def main():
     chosen = cells.named(options.only)
     for _ in range(options.rounds):
         for cell in chosen:
-            for target in targets:
+            for target in targets * cells.repeats(cell):
                 samples.setdefault((cell, target.name), []).append(cells.measure(target, cell, options.seconds))
     rows = [row_of(cell, samples, names, many) for cell in chosen]
     summary = [{"ratio": column, "geometric mean": rig.geometric_mean([row[column] for row in rows]),
