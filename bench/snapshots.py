@@ -171,14 +171,14 @@ def main():
                             sizes=("10,100,1024", "GiB of the disks"), counts=("0,100,1000", "numbers of snapshots"),
                             data=(4096, "MiB of data on each disk"),
                             peer_counts=("0,100,1000", "numbers of snapshots of the peers"),
-                            peer_large_counts=("0", "the same on disks of 1 TiB and more, where each takes seconds"),
+                            peer_large_counts=("0", "the same on disks of 100 GiB and more, where each takes seconds"),
                             peer_seconds=(60, "that a peer may take to make its snapshots"))
     rows = []
     for gib in rig.numbers(options.sizes):
         of_host = without_daemon(gib, options)
         for kind in disks.kinds(options):
             counts = options.counts if kind is disks.Fvd else (
-                options.peer_counts if gib < 1024 else options.peer_large_counts)
+                options.peer_counts if gib < 100 else options.peer_large_counts)
             rows += [row | {"p99.9 host ms": of_host} for row in one_size(kind, gib, rig.numbers(counts), options)]
     rig.report(options, ("operations", "Snapshot operations, daemon start and memory", rows))
 
