@@ -17,6 +17,7 @@ using format::kSharedFlag;
 namespace {
 
 constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one hold of a stripe
+constexpr std::uint64_t kCompletionRound = 8 << 20;    // ditto between two commits: what a flush may find unwritten
 
 }  // namespace
 
@@ -40,12 +41,14 @@ void ImageImpl::background_loop() {
   const auto interval = commits ? options_.commit_interval : options_.completion_idle;
   std::uint64_t last_requests = requests();
   auto idle_since = std::chrono::steady_clock::now();
+  bool completing = false;  // more can be done at once
   for (;;) {
     {
       std::unique_lock lock(background_mutex_);
-      if (!stop_ && !reclaiming_) background_wake_.wait_for(lock, interval);
+      if (!stop_ && !reclaiming_ && !completing) background_wake_.wait_for(lock, interval);
       if (stop_) return;
     }
+    completing = false;
     if (failed_.load(std::memory_order_acquire)) {
       reclaiming_ = false;
       continue;
@@ -74,13 +77,19 @@ void ImageImpl::background_loop() {
       idle_since = now;
     }
     if (reclaiming_ || options_.completion_idle.count() == 0 || now - idle_since < options_.completion_idle) continue;
-    const auto went_on = [&] {
-      const auto one = complete_one(&completion_cursor_);
-      return one.is_ok() && *one;
-    };
-    while (requests() == last_requests && !stopping() && went_on()) {
-    }
+    completing = complete_some(last_requests, stopping);
   }
+}
+
+// Until somebody asks for something, or a commit should write what was copied; false when there is nothing to go on
+// with.
+bool ImageImpl::complete_some(std::uint64_t before, const std::function<bool()>& stopping) {
+  for (std::uint64_t copied = 0; copied < kCompletionRound; copied += kCompletionPiece) {
+    if (requests() != before || stopping()) return false;
+    const auto one = complete_one(&completion_cursor_);
+    if (!one || !*one) return false;
+  }
+  return true;
 }
 
 std::uint64_t ImageImpl::requests() const {

@@ -213,6 +213,8 @@ class ImageImpl final : public Image {
   void background_loop();
   void reclaim_some(std::chrono::steady_clock::time_point until);
   [[nodiscard]] std::uint64_t requests() const;  // how many there were
+  bool complete_some(std::uint64_t before,
+                     const std::function<bool()>& stopping);  // `before`: requests when it was idle
   // Goes on completing one partial chunk, looked for from *cursor on; false when there is none.
   Result<bool> complete_one(std::uint32_t* cursor);
   Status copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint32_t chunk, std::uint64_t offset,

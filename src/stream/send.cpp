@@ -1,4 +1,8 @@
-// Sending. The next record is made when the one before it has been read, so that a stream costs one record of memory.
+// Sending. The next record is made when the one before it has been read, so that a stream costs little memory: one
+// record, and as much of the disk as it holds, of each of the snapshots.
+//
+// What may differ from the older snapshot is found from metadata, which tells whole chunks of chunks that were
+// completed in the background. So what is read of them is compared, and only what does differ is sent.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -17,6 +21,8 @@ using format::StreamRecord;
 using format::StreamRecordType;
 using format::StreamTotals;
 
+constexpr std::uint64_t kGrain = 4096;  // equal data is left out in these steps
+
 bool all_zero(std::span<const std::byte> bytes) {
   return !bytes.empty() && bytes[0] == std::byte{0} &&
          std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
@@ -24,8 +30,14 @@ bool all_zero(std::span<const std::byte> bytes) {
 
 class Sender final : public SendStream {
  public:
-  Sender(StreamHeader header, std::shared_ptr<StateReader> state, std::unique_ptr<StateDiff> diff)
-      : header_(std::move(header)), state_(std::move(state)), diff_(std::move(diff)), size_(state_->virtual_size()) {
+  // `old` and `diff`: null where everything is sent.
+  Sender(StreamHeader header, std::shared_ptr<StateReader> state, std::shared_ptr<StateReader> old,
+         std::unique_ptr<StateDiff> diff)
+      : header_(std::move(header)),
+        state_(std::move(state)),
+        old_(std::move(old)),
+        diff_(std::move(diff)),
+        size_(state_->virtual_size()) {
     record_ = header_.encode();
     previous_crc_ = StreamHeader::crc_of(record_);
   }
@@ -80,6 +92,10 @@ class Sender final : public SendStream {
     totals_.crc = crc32c(record_, totals_.crc);
     given_ = 0;
     while (at_ < size_) {
+      if (at_ < window_start_ + window_.size()) {
+        if (record_from_window()) return Status::ok();
+        continue;
+      }
       auto piece = piece_at(at_);
       if (!piece) return piece.status();
       const bool data = piece->kind == Piece::Kind::kData;
@@ -90,25 +106,12 @@ class Sender final : public SendStream {
         if (next->kind != piece->kind) break;
         end = next->end;
       }
-      if (piece->kind == Piece::Kind::kSkip) {
-        at_ = end;
+      if (data) {
+        if (Status s = look_at(at_, std::min(end, at_ + StreamRecord::kMaxData)); !s) return s;
         continue;
       }
-      if (data) end = std::min(end, at_ + StreamRecord::kMaxData);
       const std::uint64_t from = std::exchange(at_, end);
-      if (!data) return zero(from, end - from);
-      record_.resize(StreamRecord::kSize + (end - from));
-      const std::span<std::byte> payload = std::span(record_).subspan(StreamRecord::kSize);
-      auto count = state_->read(from, payload);
-      if (!count) return count.status();
-      if (*count != payload.size()) return {Code::kCorrupt, "a snapshot is shorter than its size"};
-      if (all_zero(payload)) {
-        if (diff_) return zero(from, payload.size());
-        continue;
-      }
-      totals_.data_bytes += payload.size();
-      seal(StreamRecordType::kData, from, payload.size());
-      return Status::ok();
+      if (piece->kind == Piece::Kind::kZero) return zero(from, end - from);
     }
     over_ = true;
     record_.resize(StreamRecord::kSize + StreamTotals::kSize);
@@ -116,6 +119,50 @@ class Sender final : public SendStream {
     totals_.encode(record_.data() + StreamRecord::kSize);
     seal(StreamRecordType::kEnd, 0, StreamTotals::kSize);
     return Status::ok();
+  }
+
+  // Reads [from, end) for the records that follow.
+  Status look_at(std::uint64_t from, std::uint64_t end) {
+    window_start_ = from;
+    window_.resize(end - from);
+    auto count = state_->read(from, window_);
+    if (!count) return count.status();
+    if (*count != window_.size()) return {Code::kCorrupt, "a snapshot is shorter than its size"};
+    old_window_.clear();
+    if (old_ == nullptr) return Status::ok();
+    old_window_.resize(window_.size());
+    auto old_count = old_->read(from, old_window_);
+    old_window_.resize(old_count ? *old_count : 0);  // what cannot be compared is sent
+    return Status::ok();
+  }
+
+  // Whether the grain that begins there is what the older snapshot has; and where it ends.
+  bool is_old(std::uint64_t offset, std::uint64_t* end) const {
+    const std::uint64_t at = offset - window_start_;
+    const std::uint64_t length = std::min<std::uint64_t>(kGrain, window_.size() - at);
+    *end = offset + length;
+    return at + length <= old_window_.size() && std::memcmp(&window_[at], &old_window_[at], length) == 0;
+  }
+
+  // A record of the next run of what was looked at that is new; false when none is left, or needed for it.
+  bool record_from_window() {
+    const std::uint64_t window_end = window_start_ + window_.size();
+    std::uint64_t end = at_;
+    while (at_ < window_end && is_old(at_, &end)) at_ = end;
+    const std::uint64_t from = at_;
+    while (at_ < window_end && !is_old(at_, &end)) at_ = end;
+    if (at_ == from) return false;
+    const std::span<const std::byte> run = std::span(window_).subspan(from - window_start_, at_ - from);
+    if (all_zero(run)) {
+      if (diff_ == nullptr) return false;
+      (void)zero(from, run.size());
+      return true;
+    }
+    record_.resize(StreamRecord::kSize + run.size());
+    std::memcpy(record_.data() + StreamRecord::kSize, run.data(), run.size());
+    totals_.data_bytes += run.size();
+    seal(StreamRecordType::kData, from, run.size());
+    return true;
   }
 
   Status zero(std::uint64_t offset, std::uint64_t length) {
@@ -137,11 +184,15 @@ class Sender final : public SendStream {
 
   const StreamHeader header_;
   const std::shared_ptr<StateReader> state_;
-  const std::unique_ptr<StateDiff> diff_;  // null: everything is sent
+  const std::shared_ptr<StateReader> old_;
+  const std::unique_ptr<StateDiff> diff_;
   const std::uint64_t size_;
   std::vector<std::byte> record_;  // the header at first
   std::size_t given_ = 0;          // bytes of it
   std::uint64_t at_ = 0;           // of the disk
+  std::uint64_t window_start_ = 0;
+  std::vector<std::byte> window_;      // what was read of the disk from there on, and may still be to be sent
+  std::vector<std::byte> old_window_;  // the same of the older snapshot, as far as it could be read
   std::uint64_t sequence_ = 0;
   std::uint32_t previous_crc_ = 0;
   StreamTotals totals_;
@@ -162,8 +213,12 @@ Result<std::unique_ptr<SendStream>> SendStream::open(Image& image, SnapshotId sn
   if (snapshot == since) return Status(Code::kInvalid, "a snapshot has no changes since itself");
   auto state = image.open_snapshot(snapshot);
   if (!state) return state.status();
+  std::shared_ptr<StateReader> before;
   std::unique_ptr<StateDiff> diff;
   if (since != 0) {
+    auto older = image.open_snapshot(since);
+    if (!older) return older.status();
+    before = std::move(*older);
     auto opened = image.open_diff(since, snapshot);
     if (!opened) return opened.status();
     diff = std::move(*opened);
@@ -188,7 +243,8 @@ Result<std::unique_ptr<SendStream>> SendStream::open(Image& image, SnapshotId sn
                                         "\" were taken at the same moment and cannot be told apart in a stream");
     }
   }
-  return std::unique_ptr<SendStream>(std::make_unique<Sender>(std::move(header), std::move(*state), std::move(diff)));
+  return std::unique_ptr<SendStream>(
+      std::make_unique<Sender>(std::move(header), std::move(*state), std::move(before), std::move(diff)));
 }
 
 }  // namespace fvd

@@ -5,10 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "base/endian.h"
 #include "cli_rig.h"
@@ -132,6 +134,30 @@ TEST_F(CliStream, HoldsOnlyWhatItMust) {
   receive(copy, send("s2", "s1"));
   const std::uint64_t after = fvd_json({"info", "--json", copy})["chunks_used"];
   EXPECT_LE(after, before + 3) << "two chunks of data and a table; the rest is shared";
+}
+
+// A chunk that was completed in the background is another one to the metadata, with the same data in most of it.
+TEST_F(CliStream, LeavesOutWhatWasOnlyCopied) {
+  OpenOptions completing = quiet();
+  completing.completion_idle = std::chrono::milliseconds(1);
+  auto image = Image::open(source, completing);
+  ASSERT_OK(image);
+  EXPECT_OK((*image)->snapshot_goto("s1"));
+  write_all(**image, 4 * kSmallChunk + 4096, pattern(4096, 7));
+  write_all(**image, 6 * kSmallChunk + 8192, zeros(4096));
+  write_all(**image, kSize - 512, pattern(512, 8));
+  const auto completed = [&] { return (*image)->info().partial_chunks == 0; };
+  for (int i = 0; i < 20000 && !completed(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  ASSERT_TRUE(completed());
+  take(**image, "completed");
+  ASSERT_OK((*image)->close());
+  image->reset();
+  const std::string stream = send("completed", "s1");
+  EXPECT_LT(stream.size(), 4096U + 512 + 2048);
+  const std::string copy = target("copy");
+  receive(copy, send("s1"));
+  receive(copy, stream);
+  expect_same(copy, "completed", "s1");
 }
 
 TEST_F(CliStream, WhatWasReceivedCanBeSentOn) {

@@ -375,5 +375,25 @@ TEST_F(ImageShare, BackgroundCompletionMakesPartialChunksWhole) {
             "");
 }
 
+// Whoever syncs next would wait until all that was copied is written.
+TEST_F(ImageShare, BackgroundCompletionIsCommittedAsItGoes) {
+  constexpr std::uint64_t kCompleted = 32 * kMiB;
+  start(small_chunks(kCompleted));
+  write_all(*image_, 0, pattern(kCompleted, 1));
+  take(*image_, "s");
+  for (std::uint64_t at = 0; at < kCompleted; at += kSmallChunk) write_all(*image_, at, pattern(4096, 2));
+  ASSERT_OK(image_->close());
+  image_.reset();
+  OpenOptions options = quiet();
+  options.commit_interval = std::chrono::milliseconds(20);
+  options.completion_idle = std::chrono::milliseconds(1);
+  image_ = open_disk(*disk_, options);
+  for (int i = 0; i < 20000 && image_->info().partial_chunks != 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(image_->info().partial_chunks, 0U);
+  EXPECT_GE(metric(*image_, "fvd_commits_total"), kCompleted / (8 * kMiB) - 1);  // the last one may be to come
+}
+
 }  // namespace
 }  // namespace fvd::test
