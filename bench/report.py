@@ -66,10 +66,12 @@ def snapshots(page, tables):
     page.add("## Snapshot operations", "Milliseconds, on a quiet disk and beside a 4 KiB O_DIRECT writer.",
              table(rows, first + ["create ms", "goto ms", "delete ms", "busy create ms", "busy delete ms"]),
              "What the writer feels: the longest write around each operation (median and longest), and its 99.9th "
-             "percentile while one operation follows another, of one that makes 4,000 writes a second then (paced), "
-             "without any operation, and of the same writes into the page cache of a file of the host.",
-             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 paced ms", "p99.9 quiet ms", "p99.9 host ms",
+             "percentile while one operation follows another, "
+             "without any, and of the same writes into the page cache of a file of the host.",
+             table(rows, first + ["stall ms", "longest stall ms", "p99.9 ms", "p99.9 quiet ms", "p99.9 host ms",
                                   "longest quiet ms", "IOPS", "IOPS quiet"]),
+             "The same of a writer that makes 4,000 writes a second, as far as the disk can.",
+             table(rows, first + ["paced stall ms", "longest paced stall ms", "p99.9 paced ms", "IOPS paced"]),
              "From the daemon's start to a usable disk, and its memory.",
              table(rows, first + ["start ms", "cold start ms", "RSS KiB started", "after writes", "after as many again"]))
     series = {}

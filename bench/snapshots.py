@@ -82,7 +82,7 @@ def beside(target, options, **how):
 
 def with_writer(target, options):
     """What writers and the operations feel of each other."""
-    paced, _, _ = beside(target, options, rate_iops=PACE)
+    paced, _, paced_stall = beside(target, options, rate_iops=PACE)
     target.settle()
     quiet = Writer(target, options, options.seconds)
     quiet.finish()
@@ -91,7 +91,8 @@ def with_writer(target, options):
         "busy create ms": rig.median(times["create"]), "busy delete ms": rig.median(times["delete"]),
         "stall ms": rig.median(stall), "longest stall ms": max(stall),
         "p99.9 ms": busy.slowest_thousandth(), "p99.9 quiet ms": quiet.slowest_thousandth(),
-        "p99.9 paced ms": paced.slowest_thousandth(),
+        "p99.9 paced ms": paced.slowest_thousandth(), "IOPS paced": paced.result["iops"],
+        "paced stall ms": rig.median(paced_stall), "longest paced stall ms": max(paced_stall),
         "longest quiet ms": max(latency for _, latency in quiet.samples),
         "IOPS": busy.result["iops"], "IOPS quiet": quiet.result["iops"],
     }

@@ -167,12 +167,12 @@ void Filesystem::tell_size(int looks) {
 void Filesystem::release(fuse_req_t req, fuse_ino_t /*inode*/, fuse_file_info* fi) {
   const std::unique_ptr<FileHandle> handle(&file_handle(fi));
   const bool shared = handle->node.kind == NodeKind::kCurrent && holders_.fetch_sub(1) > 1;
+  if (handle->writer) writers_.leave();
   // An emptying open made the kernel believe in a size of 0 until somebody asks, which those who have the disk mapped
   // never do: their next access would be a SIGBUS.
   if (handle->emptied && shared && !options_.writeback_cache) {
     notices_.run([this] { page_cache_.refresh_attributes(); });
   }
-  if (handle->writer) writers_.leave();
   fuse_reply_err(req, 0);
 }
 

@@ -73,9 +73,11 @@ void Filesystem::rmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
   }
   const auto info = image_.find_snapshot(name);
   fvd::Status status = image_.snapshot_delete(name);
-  // The kernel reports a close asynchronously, so a reader that the caller just closed gets a few milliseconds to go.
-  for (int i = 0; i < 10 && status.code() == fvd::Code::kBusy && info && !info->held; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  // The kernel reports a close asynchronously, so a reader that the caller just closed gets a little time to go.
+  constexpr std::chrono::milliseconds kPause{2};
+  for (auto waited = kPause; waited <= kPatience && status.code() == fvd::Code::kBusy && info && !info->held;
+       waited += kPause) {
+    std::this_thread::sleep_for(kPause);
     status = image_.snapshot_delete(name);
   }
   if (!status) {

@@ -206,6 +206,7 @@ int run_session(const Options& asked, Daemon& daemon) {
     });
     filesystem.start(session.get(), options.mount_point);
     const int result = serve(session.get(), filesystem, options);
+    image->closing();
     // Closes the connection first, so that nothing that the lanes wait for can hang.
     fuse_session_unmount(session.get());
     filesystem.stop();

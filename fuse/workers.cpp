@@ -27,6 +27,12 @@ namespace {
 
 constexpr unsigned kThreads = 10;  // all kept: making and unmaking threads on every burst costs most of the speed
 constexpr unsigned kLargeBuffers = 4;
+// The kernel gives requests to the threads that wait for one in turns. Two that take turns stay on their processors
+// with what they have in their caches; more are slower for one request at a time, and faster for several.
+constexpr unsigned kFewestTakers = 2;
+constexpr unsigned kWindow = 256;        // requests between two looks at how many takers are wanted
+constexpr unsigned kMany = kWindow / 2;  // of them that left nobody to take the next: one taker more
+constexpr unsigned kFew = kWindow / 8;   // one less
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kSmall = 64U << 10;  // longest request that is copied to hand the buffer on, without its head
 constexpr std::size_t kOwnBuffer = 256U << 10;  // the longest READ that the kernel sends unless told otherwise
@@ -117,10 +123,11 @@ class Workers {
  private:
   void work(const Buffer& own) {
     Buffer large;
-    while (large || acquire(&large)) {
-      ++takers_;
+    while (stay_taker(&large) || become_taker(&large)) {
       const ssize_t count = take(large);
-      const bool nobody_else = --takers_ == 0;
+      const bool last = --takers_ == 0;
+      note_taken(last);
+      const bool nobody_else = last && !call_another();
       if (count <= 0) {
         if (count < 0) error_ = static_cast<int>(count);
         fuse_session_exit(session_);
@@ -131,7 +138,7 @@ class Workers {
       // Any other may take long, or need another request served first.
       if (length <= kWriteHead + kSmall && (nobody_else || !is_common(large))) {
         std::memcpy(own.request(), large.request(), length);
-        release(std::move(large));
+        release(std::move(large), true);
         used = &own;
       }
       t_spare = used->after(length);
@@ -143,21 +150,50 @@ class Workers {
     }
   }
 
-  bool acquire(Buffer* buffer) {
+  // One that has a buffer takes the next request too, unless enough others wait for one.
+  bool stay_taker(Buffer* buffer) {
+    if (!*buffer) return false;
+    if (takers_.fetch_add(1) < wanted_) return true;
+    --takers_;
+    release(std::move(*buffer), false);
+    return false;
+  }
+
+  bool become_taker(Buffer* buffer) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return ended_ || !free_.empty(); });
+    changed_.wait(lock, [this] { return ended_ || (!free_.empty() && takers_ < wanted_); });
     if (ended_) return false;
     *buffer = std::move(free_.back());
     free_.pop_back();
+    ++takers_;
     return true;
   }
 
-  void release(Buffer&& buffer) {
+  void release(Buffer&& buffer, bool call) {
     {
       const std::lock_guard lock(mutex_);
       free_.push_back(std::move(buffer));
     }
+    if (call) changed_.notify_one();
+  }
+
+  // Nobody is left to take the next request. False when there is no buffer for another.
+  bool call_another() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (free_.empty()) return false;
+    }
     changed_.notify_one();
+    return true;
+  }
+
+  void note_taken(bool last) {
+    if (last) ++lasts_;
+    if (++taken_ % kWindow != 0) return;
+    const unsigned lasts = lasts_.exchange(0);
+    const unsigned wanted = wanted_;
+    if (lasts >= kMany && wanted < kLargeBuffers) wanted_ = wanted + 1;
+    if (lasts < kFew && wanted > kFewestTakers) wanted_ = wanted - 1;
   }
 
   // Bytes of the next request, 0 when the session is over, or a negative errno.
@@ -175,7 +211,10 @@ class Workers {
 
   fuse_session* session_;
   int fd_;
-  std::atomic<unsigned> takers_{0};
+  std::atomic<unsigned> takers_{0};              // threads that wait for a request
+  std::atomic<unsigned> wanted_{kFewestTakers};  // how many of them
+  std::atomic<unsigned> taken_{0};               // requests
+  std::atomic<unsigned> lasts_{0};               // of this window's, those that left nobody to take the next
   std::atomic<int> error_{0};
   std::atomic<unsigned> finished_{0};
   sem_t look_{};  // the session may be over

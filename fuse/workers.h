@@ -2,8 +2,9 @@
 //
 // The kernel gives a request to a thread only into memory for the largest one, 1 MiB, and touched memory stays. So
 // there are a few such large buffers and more threads: only a thread that holds one may take a request. It goes on
-// holding it while it serves, unless nobody else is left to take the next: then it copies the request, which is small
-// or stays where it is, and hands the buffer on. In the common case no buffer changes hands.
+// holding it while it serves, unless nobody else is left to take the next and there is no other buffer: then it copies
+// the request, which is small or stays where it is, and hands the buffer on. In the common case no buffer changes hands.
+// How many wait for a request at a time, two or more, goes by how often nobody was left.
 #ifndef FVDFS_WORKERS_H_
 #define FVDFS_WORKERS_H_
 

@@ -1,7 +1,5 @@
 #include "fuse/writers.h"
 
-#include <chrono>
-
 namespace fvdfs {
 
 bool Writers::enter() {
@@ -22,7 +20,7 @@ void Writers::leave() {
 bool Writers::begin_exclusive(std::uint32_t allowed) {
   std::unique_lock lock(mutex_);
   if (exclusive_) return false;
-  if (!left_.wait_for(lock, std::chrono::milliseconds(20), [&] { return count_ <= allowed; })) return false;
+  if (!left_.wait_for(lock, kPatience, [&] { return count_ <= allowed; })) return false;
   if (exclusive_) return false;
   exclusive_ = true;
   return true;

@@ -6,11 +6,16 @@
 #ifndef FVDFS_WRITERS_H_
 #define FVDFS_WRITERS_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
 
 namespace fvdfs {
+
+// How long an operation waits for the end of a handle that the caller has closed before it answers EBUSY: on a busy
+// host the thread that was told may not have had its turn.
+inline constexpr std::chrono::milliseconds kPatience{60};
 
 class Writers {
  public:
@@ -19,7 +24,7 @@ class Writers {
   void leave();
 
   // True when at most `allowed` handles are open for writing: from then on enter() refuses, until end_exclusive().
-  // The kernel reports a close asynchronously, so a handle that the caller just closed gets a few milliseconds to go.
+  // The kernel reports a close asynchronously, so a handle that the caller just closed gets kPatience to go.
   [[nodiscard]] bool begin_exclusive(std::uint32_t allowed);
   void end_exclusive();
 

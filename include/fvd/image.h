@@ -228,6 +228,8 @@ class Image : public StateReader {
   // Commits everything, writes a checkpoint and marks the image clean; further calls but destruction are not allowed.
   // On failure nothing acknowledged as durable is lost and the next open recovers.
   virtual Status close() = 0;
+  // Who opens the image from here on waits for close() to end. To be called as soon as it is certain to come.
+  virtual void closing() {}
 
   // --- current-state ---------------------------------------------------------------------------------------------
   // Writes `data` at `offset`. kNoSpace when offset is at or past the end of the disk; returns the bytes written, fewer

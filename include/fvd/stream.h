@@ -23,8 +23,8 @@ class SendStream {
   static Result<std::unique_ptr<SendStream>> open(Image& image, SnapshotId snapshot, SnapshotId since = 0);
   virtual ~SendStream() = default;
 
-  // Fills `out` with what comes next. Returns the bytes given: fewer than asked only at the end, 0 past it. After a
-  // failure the stream is of no use: every further call fails alike.
+  // Fills `out` with what comes next. Returns the bytes given: 0 only at the end, and fewer than asked there or where
+  // much had to be read for little. After a failure the stream is of no use: every further call fails alike.
   virtual Result<std::size_t> read(std::span<std::byte> out) = 0;
   // How far it is, in bytes of the snapshot's disk, and how large that is.
   [[nodiscard]] virtual std::uint64_t position() const = 0;

@@ -291,8 +291,10 @@ void ImageImpl::free_object(Structure what, const format::ObjectRef& ref,
 // Chunks that only wait to be given back may be what an operation's new objects need on a full device.
 Status ImageImpl::make_room() {
   if (Status s = begin_change(); !s) return s;
-  if (!storage_.file().is_block_device() || quarantine_.empty()) return Status::ok();
-  if (Status s = commit_all(); !s) return s;
+  if (!storage_.file().is_block_device()) return Status::ok();
+  if (!quarantine_.empty()) {
+    if (Status s = commit_all(); !s) return s;
+  }
   reclaim();
   return Status::ok();
 }
@@ -312,6 +314,7 @@ void ImageImpl::give_back_soon() {
 
 // Makes what commits have freed available again. What the chunks hold is given back later, if they are free still.
 void ImageImpl::release_freed() {
+  const std::lock_guard reclaiming(reclaim_mutex_);
   const std::vector<std::uint32_t> chunks = quarantine_.take_freed();
   if (chunks.empty()) return;
   gate_.drain();  // requests that looked the chunks up before they were freed
@@ -320,6 +323,7 @@ void ImageImpl::release_freed() {
 }
 
 void ImageImpl::reclaim() {
+  const std::lock_guard reclaiming(reclaim_mutex_);
   std::vector<std::uint32_t> chunks = quarantine_.take_freed();
   if (chunks.empty()) return;
   gate_.drain();  // requests that looked the chunks up before they were freed

@@ -5,6 +5,7 @@
 // Locks, outermost first; whoever holds one may take those after it, never one before it:
 //   1. operation_  one snapshot operation, resize, checkpoint or close at a time
 //   2. commit leadership (CommitQueue)  one commit or superblock switch of the epoch at a time
+//   (reclaim_mutex_ comes here: what commits have freed is made available again, and the gate drained for it)
 //   3. gate_       shared by every request, closed for the instant of a cut; not closed across I/O (but see
 //                  despite_writers(), which closes it before it leads: whoever leads and then closes it has operation_)
 //   4. front_.stripe(v).mutex  one virtual chunk's mapping; held across the I/O of a copy-on-write
@@ -56,6 +57,7 @@ class ImageImpl final : public Image {
   Status recover();
   void start_background();
 
+  void closing() override { storage_.file().closing(); }
   Status close() override;
   [[nodiscard]] std::uint64_t virtual_size() const override { return virtual_size_.load(std::memory_order_acquire); }
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override;
@@ -184,7 +186,7 @@ class ImageImpl final : public Image {
   void free_object(Structure what, const format::ObjectRef& ref,
                    std::shared_ptr<const SnapshotRecords> directory = nullptr);
   void release_freed();  // makes what commits have freed available again
-  void reclaim();        // ditto, and gives it back to the host at once
+  void reclaim();        // ditto, and gives it back to the host at once; when it returns, so has whoever was at it
   [[nodiscard]] bool object_in_use(Structure what, const format::ObjectRef& ref) const;
 
   // snapshot_ops.cpp. All REQUIRE operation_.
@@ -251,6 +253,7 @@ class ImageImpl final : public Image {
   JournalPosition position_;    // guarded by the commit leadership
   format::BatchBuilder batch_;  // ditto
   Quarantine quarantine_;
+  std::mutex reclaim_mutex_;  // what was taken out of the quarantine is free again
   SnapshotDirectory directory_;
   std::unique_ptr<BaseImage> base_;            // changed under operation_ with the gate closed
   std::unique_ptr<BaseImage> flattened_base_;  // the one that was cut loose

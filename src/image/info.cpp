@@ -68,7 +68,7 @@ std::uint64_t ImageImpl::allocated() const {
 std::vector<Result<std::uint64_t>> ImageImpl::snapshots_exclusive(std::span<const SnapshotId> ids) {
   const std::lock_guard operation(operation_);
   auto sole = in_one_snapshot_only();
-  if (!sole) return {ids.size(), Result<std::uint64_t>(sole.status())};
+  if (!sole) return std::vector<Result<std::uint64_t>>(ids.size(), Result<std::uint64_t>(sole.status()));
   std::vector<Result<std::uint64_t>> all;
   all.reserve(ids.size());
   for (const SnapshotId id : ids) all.push_back(take_exclusive(id, &*sole));

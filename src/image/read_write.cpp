@@ -103,8 +103,8 @@ Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::
 Status ImageImpl::find_space() {
   if (!quarantine_.empty()) {
     if (Status flushed = flush(); !flushed) return flushed;
-    reclaim();
   }
+  reclaim();  // also waits for what another thread is giving back
   if (!storage_.file().is_block_device()) reclaimer_.give_all();
   return Status::ok();
 }

@@ -46,7 +46,7 @@ class V1Image final : public Image {
   [[nodiscard]] SnapshotId current_parent() const override { return 0; }
   Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId) override { return no_snapshot(); }
   std::vector<Result<std::uint64_t>> snapshots_exclusive(std::span<const SnapshotId> ids) override {
-    return {ids.size(), Result<std::uint64_t>(no_snapshot())};
+    return std::vector<Result<std::uint64_t>>(ids.size(), Result<std::uint64_t>(no_snapshot()));
   }
   Result<std::unique_ptr<StateDiff>> open_diff(SnapshotId a, SnapshotId b) override;
   Result<std::unique_ptr<SnapshotImport>> import_snapshot(const ImportOptions&) override { return refused(); }

@@ -22,6 +22,8 @@ using format::StreamRecordType;
 using format::StreamTotals;
 
 constexpr std::uint64_t kGrain = 4096;  // equal data is left out in these steps
+// So much is compared without a record, or in one call that has something to give, so that none takes long.
+constexpr std::uint64_t kMostCompared = 16U << 20;
 
 bool all_zero(std::span<const std::byte> bytes) {
   return !bytes.empty() && bytes[0] == std::byte{0} &&
@@ -44,7 +46,9 @@ class Sender final : public SendStream {
 
   Result<std::size_t> read(std::span<std::byte> out) override {
     std::size_t total = 0;
+    const std::uint64_t start = compared_;
     while (total < out.size() && !(over_ && given_ == record_.size())) {
+      if (total > 0 && compared_ - start >= kMostCompared) break;
       if (given_ == record_.size()) {
         if (Status s = failure_ ? next_record() : failure_; !s) {
           failure_ = s;
@@ -133,6 +137,10 @@ class Sender final : public SendStream {
     old_window_.resize(window_.size());
     auto old_count = old_->read(from, old_window_);
     old_window_.resize(old_count ? *old_count : 0);  // what cannot be compared is sent
+    compared_ += window_.size();
+    // A record that need not be keeps the reader from waiting for long.
+    if (compared_ - compared_at_record_ >= kMostCompared && old_window_.size() >= kGrain)
+      old_window_.resize(old_window_.size() - kGrain);
     return Status::ok();
   }
 
@@ -180,6 +188,7 @@ class Sender final : public SendStream {
     record.offset = offset;
     record.length = length;
     previous_crc_ = record.seal(record_);
+    compared_at_record_ = compared_;
   }
 
   const StreamHeader header_;
@@ -193,6 +202,8 @@ class Sender final : public SendStream {
   std::uint64_t window_start_ = 0;
   std::vector<std::byte> window_;      // what was read of the disk from there on, and may still be to be sent
   std::vector<std::byte> old_window_;  // the same of the older snapshot, as far as it could be read
+  std::uint64_t compared_ = 0;         // bytes in all
+  std::uint64_t compared_at_record_ = 0;
   std::uint64_t sequence_ = 0;
   std::uint32_t previous_crc_ = 0;
   StreamTotals totals_;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every benchmark runs, with tiny sizes, and the page has all its figures. What they are does not matter here.
-# ctest: TIMEOUT 300 LABELS bench;slow
+# ctest: TIMEOUT 600 LABELS bench;slow
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

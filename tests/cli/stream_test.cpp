@@ -14,6 +14,7 @@
 
 #include "base/endian.h"
 #include "cli_rig.h"
+#include "fvd/stream.h"
 
 namespace fvd::test {
 namespace {
@@ -158,6 +159,36 @@ TEST_F(CliStream, LeavesOutWhatWasOnlyCopied) {
   receive(copy, send("s1"));
   receive(copy, stream);
   expect_same(copy, "completed", "s1");
+}
+
+// Somebody waits for each piece: in the daemon a thread that serves everybody.
+TEST_F(CliStream, APieceIsNotLongInComingWhereNothingDiffers) {
+  constexpr std::uint64_t kMuch = 96 * kMiB;
+  const std::string path = directory.file("much.fvd");
+  fvd_ok({"create", path, std::to_string(kMuch)});
+  std::string stream;
+  change(path, [&](Image& image) {
+    const Bytes content = pattern(kMuch, 1);
+    write_all(image, 0, content);
+    const SnapshotId old = take(image, "old");
+    write_all(image, 0, content);
+    const SnapshotId same = take(image, "same");
+    auto sender = SendStream::open(image, same, old);
+    ASSERT_OK(sender);
+    Bytes piece(1 << 20);
+    for (std::uint64_t position = 0;;) {
+      const auto count = (*sender)->read(piece);
+      ASSERT_OK(count);
+      if (*count == 0) break;
+      stream.append(reinterpret_cast<const char*>(piece.data()), *count);
+      EXPECT_LE((*sender)->position() - position, 33 * kMiB);
+      position = (*sender)->position();
+    }
+  });
+  EXPECT_LT(stream.size(), 64U << 10);
+  const std::string copy = target("copy");
+  receive(copy, fvd_ok({"send", path, "old"}));
+  receive(copy, stream);
 }
 
 TEST_F(CliStream, WhatWasReceivedCanBeSentOn) {

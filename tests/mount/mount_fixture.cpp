@@ -32,9 +32,16 @@ bool wait_for(Condition condition, milliseconds limit) {
   return true;
 }
 
-// A process that nobody has waited for yet has ended all the same.
+// A process that nobody has waited for yet has ended all the same; not while a thread other than its first one is left,
+// which still has its files open.
 bool has_ended(pid_t pid) {
-  std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+  const std::filesystem::path process = "/proc/" + std::to_string(pid);
+  std::size_t threads = 0;
+  std::error_code gone;
+  for (std::filesystem::directory_iterator at(process / "task", gone), end; !gone && at != end; at.increment(gone))
+    ++threads;
+  if (threads > 1) return false;
+  std::ifstream in(process / "stat");
   std::string line;
   if (!std::getline(in, line)) return true;
   const std::size_t name_end = line.rfind(')');

@@ -135,8 +135,9 @@ eventually is_ready || fail "the service manager is not told: $(cat "$work/state
 mounted || fail "ready, but not mounted"
 printf one | dd of="$work/dir/current-state" conv=notrunc status=none
 stop
-grep -q "^fvdfs <6> $work/disk.fvd mounted at $work/dir" "$work/journal" || fail "the journal lacks the mount"
-grep -q "^fvdfs <6> $work/disk.fvd closed" "$work/journal" || fail "the journal lacks the end"
+journal_has() { grep -q "^fvdfs <6> $work/disk.fvd $1" "$work/journal"; }
+eventually journal_has "mounted at $work/dir" || fail "the journal lacks the mount"
+eventually journal_has closed || fail "the journal lacks the end"
 
 # A daemon that was killed leaves a dead mount. The line for afterwards removes it, and the next start recovers.
 start

@@ -337,6 +337,17 @@ TEST_F(ImageShare, ExclusiveIsWhatDeletingFrees) {
   EXPECT_EQ(*image_->snapshot_exclusive(second), 6 * kSmallChunk);
 }
 
+TEST_F(ImageShare, ExclusiveThatCannotBeToldIsAnErrorForEach) {
+  write_all(*image_, 0, pattern(kSmallChunk, 1));
+  const std::vector<SnapshotId> asked{take(*image_, "a"), take(*image_, "b"), take(*image_, "c")};
+  disk_->arm({.kind = Fault::Kind::kError, .at = 1, .reads = true});  // of the counts
+  const std::vector<Result<std::uint64_t>> together = image_->snapshots_exclusive(asked);
+  disk_->disarm();
+  ASSERT_EQ(together.size(), asked.size());
+  for (const Result<std::uint64_t>& one : together) EXPECT_CODE(Code::kIo, one);
+  for (const SnapshotId id : asked) EXPECT_OK(image_->snapshot_exclusive(id));
+}
+
 TEST_F(ImageShare, AllocatedNeverPromisesMoreThanTheHostGave) {
   write_all(*image_, 4096, pattern(4096, 1));
   write_all(*image_, 10 * kSmallChunk, pattern(3 * kSmallChunk, 2));

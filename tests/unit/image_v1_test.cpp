@@ -61,6 +61,7 @@ TEST_P(ImageV1, IsNotOpenedForWriting) {
   EXPECT_CODE(Code::kReadOnly, (*image)->resize(1 << 30, true));
   EXPECT_CODE(Code::kReadOnly, (*image)->snapshot_create("s1"));
   EXPECT_CODE(Code::kReadOnly, (*image)->flatten());
+  EXPECT_CODE(Code::kNotFound, (*image)->snapshot_exclusive(5));
   EXPECT_OK((*image)->close());
 }
 
