@@ -26,7 +26,7 @@ PROGRAMS = {
                   "--rounds 2 --seconds 1 --sizes 10,1024 --counts 0,1000 --peer-counts 0",
                   "--rounds 1 --seconds 0.1 --sizes 1 --counts 0,2 --peer-counts 1 --data 16"),
     "postmark": ("", "--rounds 1 --files 2000", "--rounds 1 --files 50 --mib 64"),
-    "scaling": ("--rounds 3 --seconds 0.5 --sizes 1,16,256,4096,16384 --shares 0,25,50,100",
+    "scaling": ("--rounds 7 --seconds 0.5 --sizes 1,16,256,4096,16384 --shares 0,25,50,100",
                 "--rounds 3 --seconds 0.5 --sizes 1,64,1024,16384 --counts 0,10,1000 --shares 0,50,100",
                 "--rounds 1 --seconds 0.05 --sizes 1,64 --counts 0,3 --shares 0,50 --data 16 --disk 32"),
     "refcounts": ("", "--writes 20000", "--gib 1 --snapshots 4 --writes 500 --synced 50"),
