@@ -34,11 +34,20 @@ def program(variable, name):
 
 def run(*command, timeout=600, stdin=None):
     """Runs a command and returns its output; what fails ends the benchmark with the command's own words."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout, check=False,
-                          input=stdin)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout
+    with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        try:
+            out, err = process.communicate(stdin, timeout=timeout)
+        except BaseException:
+            process.terminate()  # killed at once, fio would leave its jobs behind
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: status {process.returncode}\n{out}{err}")
+    return out
 
 
 def wait_until(condition, what, seconds=60, step=0.0005):

@@ -3,6 +3,7 @@
 disk and beside a 4 KiB O_DIRECT writer at full speed, what that writer and one that takes its time feel of them (beside the
 same writes into the page cache of a file of the host), the time from the daemon's start to a usable mount, and its memory.
 Each number of snapshots has a disk of its own, so that nothing but the number differs."""
+import atexit
 import os
 import subprocess
 import sys
@@ -24,9 +25,11 @@ class Writer:
                             size=min(options.data * rig.MIB, target.size) if target.dense else target.size,
                             **more),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        atexit.register(self.process.terminate)
 
     def finish(self):
         self.result = rig.fio_result(self.process.communicate(timeout=300)[0])["write"]
+        atexit.unregister(self.process.terminate)
         with open(f"{self.log}_clat.1.log", encoding="ascii") as file:
             self.samples = [(int(a), int(b) / 1e6) for a, b in (line.split(",")[:2] for line in file)]
         for name in ("clat", "slat", "lat"):
@@ -125,7 +128,7 @@ def measure(target, options, existing):
     row = {"target": target.name, "disk": rig.size_text(target.size), "snapshots": existing,
            "create ms": rig.median(idle["create"]), "goto ms": rig.median(goto), "delete ms": rig.median(idle["delete"])}
     row |= felt | {"start ms": warm, "cold start ms": cold, "RSS KiB started": memory[0], "after writes": memory[1],
-                     "after as many again": memory[2]}
+                   "after as many again": memory[2]}
     print(row, file=sys.stderr)
     return row
 

@@ -31,8 +31,8 @@ constexpr unsigned kLargeBuffers = 4;
 // with what they have in their caches; more are slower for one request at a time, and faster for several.
 constexpr unsigned kFewestTakers = 2;
 constexpr unsigned kWindow = 256;        // requests between two looks at how many takers are wanted
-constexpr unsigned kMany = kWindow / 8;  // of them that left nobody to take the next: one taker more
-constexpr unsigned kFew = kWindow / 64;  // one less
+constexpr unsigned kMany = kWindow / 8;  // so many of them left nobody to take the next: one taker more
+constexpr unsigned kFew = kWindow / 64;  // fewer: one less
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kSmall = 64U << 10;  // longest request that is copied to hand the buffer on, without its head
 constexpr std::size_t kOwnBuffer = 256U << 10;  // the longest READ that the kernel sends unless told otherwise

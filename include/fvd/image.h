@@ -273,8 +273,7 @@ class Image : public StateReader {
   // image.
   virtual Result<std::shared_ptr<StateReader>> open_snapshot(SnapshotId id) = 0;
   // Bytes of chunks that only this snapshot reaches: what deleting it would free. Reads the reference counts. For many
-  // snapshots the second is faster; it has one answer for each, in their order. REQUIRES that none
-  // is asked for twice.
+  // snapshots the second is faster; it has one answer for each, in their order. REQUIRES that none is asked for twice.
   Result<std::uint64_t> snapshot_exclusive(SnapshotId id) { return snapshots_exclusive(std::span(&id, 1)).front(); }
   virtual std::vector<Result<std::uint64_t>> snapshots_exclusive(std::span<const SnapshotId> ids) = 0;
   // The difference of two states, 0 = current-state. kNotFound when there is no such snapshot.

@@ -115,7 +115,10 @@ class Sender final : public SendStream {
         continue;
       }
       const std::uint64_t from = std::exchange(at_, end);
-      if (piece->kind == Piece::Kind::kZero) return zero(from, end - from);
+      if (piece->kind == Piece::Kind::kZero) {
+        zero(from, end - from);
+        return Status::ok();
+      }
     }
     over_ = true;
     record_.resize(StreamRecord::kSize + StreamTotals::kSize);
@@ -163,7 +166,7 @@ class Sender final : public SendStream {
     const std::span<const std::byte> run = std::span(window_).subspan(from - window_start_, at_ - from);
     if (all_zero(run)) {
       if (diff_ == nullptr) return false;
-      (void)zero(from, run.size());
+      zero(from, run.size());
       return true;
     }
     record_.resize(StreamRecord::kSize + run.size());
@@ -173,11 +176,10 @@ class Sender final : public SendStream {
     return true;
   }
 
-  Status zero(std::uint64_t offset, std::uint64_t length) {
+  void zero(std::uint64_t offset, std::uint64_t length) {
     record_.resize(StreamRecord::kSize);
     totals_.zero_bytes += length;
     seal(StreamRecordType::kZeros, offset, length);
-    return Status::ok();
   }
 
   void seal(StreamRecordType type, std::uint64_t offset, std::uint64_t length) {

@@ -123,6 +123,8 @@ bool KillTest::go_to_one(const std::string& name) {
     if (!writers_->all_open()) return true;
     if (::rename(snapshot(name).c_str(), snapshot("current-state").c_str()) == 0 && !writers_->dying())
       writers_->fail("goto under writers");
+    else
+      ++tally_["goto refused"];
     return !writers_->dying();
   }
   writers_->pause();

@@ -1,8 +1,11 @@
 // Creating, opening and closing images.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "support/image_rig.h"
 
@@ -248,6 +251,29 @@ TEST_F(ImageLock, CreateNeverOverwritesAnImageInUse) {
   CreateOptions overwrite = small_chunks(kMiB);
   overwrite.overwrite = true;
   EXPECT_CODE(Code::kLocked, Image::create(path_, overwrite));
+}
+
+// What a daemon says as soon as its mount is gone, with much still to do before it closes the image.
+TEST(ImageCreate, WhoOpensAnImageThatIsAboutToBeClosedWaitsForIt) {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("disk.fvd");
+  ASSERT_OK(Image::create(path, sized(kMiB)));
+  auto first = Image::open(path, quiet());
+  ASSERT_OK(first);
+  (*first)->closing();
+  std::atomic<bool> closed{false};
+  std::thread closer([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));
+    write_all(**first, 0, pattern(4096, 1));
+    closed = true;
+    first->reset();
+  });
+  const auto next = Image::open(path, quiet());
+  EXPECT_OK(next);
+  EXPECT_TRUE(closed) << "two owners at once";
+  closer.join();
+  ASSERT_TRUE(next.is_ok());
+  EXPECT_EQ(difference(pattern(4096, 1), read_range(**next, 0, 4096)), "");
 }
 
 }  // namespace

@@ -1,14 +1,18 @@
-// An image on a block device that is full to the last chunk. Needs root and a loop device.
+// An image on a block device that is full to the last chunk. Needs root and a loop device, but for the last test.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "io/posix_file.h"
 #include "support/image_rig.h"
+#include "support/memory_file.h"
 
 namespace fvd::test {
 namespace {
@@ -90,6 +94,51 @@ TEST_F(ImageOnADevice, DeletionsGoThroughHoweverFullItIs) {
     ASSERT_OK(file);
     EXPECT_EQ(check_findings(**file), "");
   }
+}
+
+// A device that takes its time to zero.
+class SlowDevice final : public MemoryFile {
+ public:
+  using MemoryFile::MemoryFile;
+  [[nodiscard]] bool is_block_device() const override { return true; }
+  Status truncate(std::uint64_t size) override {
+    return size <= bytes().size() ? Status::ok() : Status(Code::kNoSpace, "the device ends there");
+  }
+  Status zero(std::uint64_t offset, std::uint64_t length) override {
+    if (slow) {
+      zeroing = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    }
+    return MemoryFile::zero(offset, length);
+  }
+  std::atomic<bool> slow = false;
+  std::atomic<bool> zeroing = false;
+};
+
+// What another thread is giving back is neither waiting for it any more nor free yet.
+TEST(ImageOnASlowDevice, AWriteWaitsForSpaceThatIsJustBeingGivenBack) {
+  auto file = std::make_unique<SlowDevice>(std::vector<std::byte>(4 * kMiB));
+  SlowDevice& device = *file;
+  CreateOptions options = small_chunks(64 * kMiB);
+  options.overwrite = true;
+  options.journal_half_size = 64 * kKiB;
+  ASSERT_OK(Image::create_on(device, options));
+  auto image = Image::open_on(std::move(file), quiet());
+  ASSERT_OK(image);
+  const Bytes chunk = pattern(kSmallChunk, 1);
+  std::uint64_t end = 0;
+  while ((*image)->write(end, chunk)) end += kSmallChunk;
+  ASSERT_GT(end, 20 * kSmallChunk);
+  ASSERT_OK((*image)->flush());
+  ASSERT_OK((*image)->discard(0, 10 * kSmallChunk));
+  device.slow = true;
+  std::thread flusher([&] { EXPECT_OK((*image)->flush()); });
+  while (!device.zeroing) std::this_thread::yield();
+  EXPECT_OK((*image)->write(end, chunk));
+  flusher.join();
+  device.slow = false;
+  EXPECT_EQ(difference(chunk, read_range(**image, end, kSmallChunk)), "");
+  ASSERT_OK((*image)->close());
 }
 
 }  // namespace
