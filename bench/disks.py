@@ -101,6 +101,16 @@ class Target:
 
 class Fvd(Target):
     name = "fvdfs"
+    SETTLE_SECONDS = 20.0  # at most
+
+    def settle(self):
+        """Also when what was freed before has been given back to the host."""
+        super().settle()
+        given, end = None, time.monotonic() + self.SETTLE_SECONDS
+        while (now := self.metrics()["fvd_zero_bytes_total"]) != given and time.monotonic() < end:
+            given = now
+            time.sleep(0.3)
+        run("sync", "-f", self.directory)
 
     def __init__(self, directory, size, name=None):
         super().__init__(directory, size, name)

@@ -76,8 +76,8 @@ def traced(options):
 
 def same_writes(options, snapshots):
     """The same synced writes, the first after a snapshot, on a disk that has so many. A commit follows each, so that the
-    bytes do not depend on when the daemon's own commits come."""
-    target = disks.Fvd(options.work, rig.GIB // 4)
+    bytes do not depend on when the daemon's own commits come, and they are too few for a checkpoint, which goes on beside them."""
+    target = disks.Fvd(options.work, rig.GIB)
     rig.fill(target, target.size)
     rig.add_snapshots(target, 0, snapshots - 1)
     rig.fill(target, target.size)
@@ -91,7 +91,7 @@ def same_writes(options, snapshots):
 
 def main():
     options = rig.arguments(__doc__, gib=(10, "size of the disk"), snapshots=(1000, "snapshots"),
-                            writes=(100000, "random writes under strace"), synced=(2000, "writes with a sync after each"))
+                            writes=(100000, "random writes under strace"), synced=(900, "writes with a sync after each"))
     row = traced(options)
     same = [same_writes(options, 1), same_writes(options, options.snapshots)]
     rig.report(options, ("touched", "Bytes of each structure that random writes touch", [row]),

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -103,6 +104,8 @@ class Checker {
   static void count(ChunkUse& use, std::uint32_t snapshot);
 
   void check_front();
+  void check_base_table();
+  void judge_journal_data(std::uint32_t v, std::uint32_t entry);
   void use_front(std::uint32_t entry, std::uint32_t origin, std::uint32_t shape);
   void replay(std::uint32_t virtual_chunks);
   [[nodiscard]] std::uint64_t half_offset(std::uint64_t half) const;
@@ -133,6 +136,7 @@ class Checker {
   // By chunk number. From calloc, so that a huge file with little in it costs only what is touched.
   std::unique_ptr<ChunkUse[], Free> use_;
   std::unordered_map<std::uint32_t, FrontEntry> journaled_;        // what the journal says; the base table has the rest
+  std::unordered_set<std::uint32_t> journal_data_;                 // virtual chunks that the journal has data for
   std::unordered_map<std::uint32_t, std::uint64_t> mapped_bytes_;  // by snapshot id, as its table has it
   bool tables_complete_ = true;              // every table could be read: the counts can be judged
   std::vector<format::ObjectRef> replaced_;  // by mend()

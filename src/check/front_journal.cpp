@@ -58,6 +58,13 @@ void Checker::replay(std::uint32_t virtual_chunks) {
     const Status s =
         format::for_each_record(bytes, batch, geometry_, virtual_chunks, limit_, [&](const format::JournalRecord& r) {
           ++report_.journal_records;
+          if (r.kind == format::JournalRecord::Kind::kInPlace) return journal_data_.clear();
+          if (r.kind == format::JournalRecord::Kind::kData) return void(journal_data_.insert(r.virtual_chunk));
+          // Where the base table's chunk was another, which is not known here, what the data was for is given up.
+          const auto before = journaled_.find(r.virtual_chunk);
+          if (before == journaled_.end() || ((before->second.entry ^ r.entry) & kChunkMask) != 0) {
+            journal_data_.erase(r.virtual_chunk);
+          }
           FrontEntry entry{r.entry, r.origin, 0};
           if ((r.entry & kPartialFlag) != 0) {
             std::vector<std::byte> bitmap(geometry_.bitmap_bytes());
@@ -141,9 +148,26 @@ void Checker::use_front(std::uint32_t entry, std::uint32_t origin, std::uint32_t
   if (partial && names_a_chunk(origin)) use_origin(origin, 0, "current-state");
 }
 
+// Data in the journal is put into the chunk that the front names there, so that must be the front's to change.
+void Checker::judge_journal_data(std::uint32_t v, std::uint32_t entry) {
+  if (journal_data_.erase(v) == 0) return;
+  const std::uint32_t chunk = entry & kChunkMask;
+  if (names_a_chunk(entry) && chunk <= limit_ && use_[chunk].count == 0 && use_[chunk].metadata == 0) return;
+  corrupt("journal",
+          "it has data for virtual chunk " + std::to_string(v) + ", which has no chunk of current-state's own");
+}
+
 void Checker::check_front() {
   replay(geometry_.virtual_chunks(superblock_.virtual_size));
-  for (const auto& [v, mapping] : journaled_) use_front(mapping.entry, mapping.origin, mapping.shape);
+  for (const auto& [v, mapping] : journaled_) {
+    use_front(mapping.entry, mapping.origin, mapping.shape);
+    judge_journal_data(v, mapping.entry);
+  }
+  check_base_table();
+  while (!journal_data_.empty() && io_error_.is_ok()) judge_journal_data(*journal_data_.begin(), format::kEmpty);
+}
+
+void Checker::check_base_table() {
   if (superblock_.table.is_none()) return;
   const auto object = read_object(superblock_.table, "table", "the base table",
                                   format::TableHeader::longest(geometry_, superblock_.virtual_size));
@@ -163,6 +187,7 @@ void Checker::check_front() {
     const format::PartialRecord record = partial ? table->partial(next_partial++) : format::PartialRecord{};
     if (journaled_.contains(v)) return;
     use_front(entry, record.origin, partial ? shape_of(record.origin, record.bitmap) : 0);
+    judge_journal_data(v, entry);
   });
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/crc32c.h"
@@ -11,17 +12,50 @@
 
 namespace fvd::format {
 
-void BatchBuilder::add(const JournalRecord& record) {
+std::byte* BatchBuilder::append(std::size_t bytes) {
   const std::size_t at = bytes_.size();
-  bytes_.resize(at + JournalRecord::kFixedSize + record.words.size() * 8);
-  std::byte* p = bytes_.data() + at;
+  bytes_.resize(at + bytes);
+  ++count_;
+  return bytes_.data() + at;
+}
+
+void BatchBuilder::add(const JournalRecord& record) {
+  std::byte* p = append(JournalRecord::kFixedSize + record.words.size() * 8);
   store_le(p, record.virtual_chunk);
   store_le(p + 4, record.entry);
   store_le(p + 8, record.origin);
   store_le(p + 12, record.first_word);
   store_le(p + 14, static_cast<std::uint16_t>(record.words.size()));
   for (std::size_t i = 0; i < record.words.size(); ++i) store_le(p + 16 + i * 8, record.words[i]);
-  ++count_;
+}
+
+std::span<std::byte> BatchBuilder::add_data(std::uint32_t virtual_chunk, std::uint32_t first_sector,
+                                            std::uint32_t length) {
+  std::byte* p = append(JournalRecord::kFixedSize + length);
+  store_le(p, virtual_chunk);
+  store_le(p + 4, JournalRecord::kDataEntry);
+  store_le(p + 8, first_sector);
+  store_le<std::uint32_t>(p + 12, length / JournalRecord::kSector);
+  return {p + JournalRecord::kFixedSize, length};
+}
+
+void BatchBuilder::add_in_place() {
+  std::byte* p = append(JournalRecord::kFixedSize);
+  store_le<std::uint32_t>(p, 0);
+  store_le(p + 4, JournalRecord::kInPlaceEntry);
+  store_le<std::uint64_t>(p + 8, 0);
+}
+
+bool BatchBuilder::has_pages_like_batches() const {
+  for (std::size_t at = kPage; at + sizeof JournalBatch::kMagic <= bytes_.size(); at += kPage) {
+    if (load_le<std::uint32_t>(bytes_.data() + at) == JournalBatch::kMagic) return true;
+  }
+  return false;
+}
+
+void BatchBuilder::cut_back(const Mark& mark) {
+  bytes_.resize(mark.size);
+  count_ = mark.count;
 }
 
 std::size_t BatchBuilder::padded_size() const { return align_up(bytes_.size(), kPage); }
@@ -96,7 +130,29 @@ Status for_each_record(std::span<const std::byte> in, const JournalBatch& batch,
     r.origin = load_le<std::uint32_t>(p + 8);
     r.first_word = load_le<std::uint16_t>(p + 12);
     const std::size_t count = load_le<std::uint16_t>(p + 14);
+    if (r.entry == JournalRecord::kInPlaceEntry) {
+      if (r.virtual_chunk != 0 || load_le<std::uint64_t>(p + 8) != 0) return corrupt("a reserved field is in use");
+      r.kind = JournalRecord::Kind::kInPlace;
+      apply(r);
+      left = left.subspan(JournalRecord::kFixedSize);
+      continue;
+    }
     if (r.virtual_chunk >= virtual_chunks) return corrupt("a virtual chunk past the end of the disk");
+    if (r.entry == JournalRecord::kDataEntry) {
+      const std::uint64_t length = std::uint64_t{load_le<std::uint32_t>(p + 12)} * JournalRecord::kSector;
+      if (length == 0 || std::uint64_t{r.origin} * JournalRecord::kSector + length > geometry.chunk_size()) {
+        return corrupt("data that is empty, or beyond its chunk");
+      }
+      if (left.size() < JournalRecord::kFixedSize + length) return corrupt("a record is cut off");
+      r.kind = JournalRecord::Kind::kData;
+      r.first_sector = std::exchange(r.origin, 0);
+      r.first_word = 0;
+      r.data = left.subspan(JournalRecord::kFixedSize, length);
+      r.data_offset = static_cast<std::uint64_t>(r.data.data() - in.data());
+      apply(r);
+      left = left.subspan(JournalRecord::kFixedSize + length);
+      continue;
+    }
     if (!entry_is_valid(r.entry, chunk_limit)) return corrupt("an entry out of range");
     if ((r.entry & kPartialFlag) == 0) {
       if (r.origin != 0 || r.first_word != 0 || count != 0) return corrupt("an origin for a chunk that is not partial");

@@ -1,4 +1,5 @@
-// Journal batches: the changes of current-state's mapping since its base table, in the order they became durable.
+// Journal batches: the changes of current-state's mapping since its base table, in the order they became durable; with
+// small syncs the data too, so that one write makes both durable.
 #ifndef FVD_FORMAT_JOURNAL_H_
 #define FVD_FORMAT_JOURNAL_H_
 
@@ -7,19 +8,31 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned_bytes.h"
 #include "format/layout.h"
 
 namespace fvd::format {
 
-// The whole truth about one virtual chunk; applying it twice, or after a later one, does no harm to the former rule:
-// the last record of a chunk counts.
+// A mapping is the whole truth about one virtual chunk; applying it twice, or after a later one, does no harm to the
+// former rule: the last record of a chunk counts. Data is what sectors of a virtual chunk hold, in the chunk that the
+// mapping names so far; it counts until a mapping names another chunk there, and until a record says that all data
+// before it is in place.
 struct JournalRecord {
   static constexpr std::size_t kFixedSize = 16;
+  static constexpr std::uint32_t kSector = 512;               // bytes; data is in whole ones
+  static constexpr std::uint32_t kDataEntry = 0x80000000;     // in place of the entry
+  static constexpr std::uint32_t kInPlaceEntry = 0x80000001;  // ditto
+  enum class Kind : std::uint8_t { kMapping, kData, kInPlace };
   std::uint32_t virtual_chunk = 0;
   std::uint32_t entry = 0;               // as in a table: EMPTY, ZERO, or a chunk with or without kPartialFlag
   std::uint32_t origin = 0;              // with kPartialFlag only, else 0
   std::uint16_t first_word = 0;          // of the bitmap; words outside [first_word, +words.size()) are 0
   std::span<const std::uint64_t> words;  // with kPartialFlag only, else empty
+  Kind kind = Kind::kMapping;            // the others have nothing of the above but, for data, the virtual chunk
+  // Data only.
+  std::uint32_t first_sector = 0;     // of the chunk
+  std::span<const std::byte> data{};  // whole sectors
+  std::uint64_t data_offset = 0;      // where they are, from the start of the batch
 };
 
 struct JournalBatch {
@@ -38,7 +51,19 @@ struct JournalBatch {
 class BatchBuilder {
  public:
   BatchBuilder() : bytes_(JournalBatch::kHeaderSize) {}
-  void add(const JournalRecord& record);
+  void add(const JournalRecord& record);  // REQUIRES a mapping
+  // Adds `length` bytes of data, whole sectors from `first_sector` of the chunk on, and returns the place to put them
+  // in, valid until the next call.
+  std::span<std::byte> add_data(std::uint32_t virtual_chunk, std::uint32_t first_sector, std::uint32_t length);
+  void add_in_place();  // all data of earlier batches is where it belongs
+  // Data in it could be taken for a batch by who looks for batches from page to page.
+  [[nodiscard]] bool has_pages_like_batches() const;
+  struct Mark {
+    std::size_t size = 0;
+    std::uint32_t count = 0;
+  };
+  [[nodiscard]] Mark mark() const { return {bytes_.size(), count_}; }
+  void cut_back(const Mark& mark);  // forgets what was added since
   [[nodiscard]] std::uint32_t record_count() const { return count_; }
   // Bytes that the batch takes in the journal: padded with zeros to a multiple of kPage.
   [[nodiscard]] std::size_t padded_size() const;
@@ -49,7 +74,9 @@ class BatchBuilder {
   void clear();
 
  private:
-  std::vector<std::byte> bytes_;
+  std::byte* append(std::size_t bytes);
+
+  AlignedBytes bytes_;
   std::uint32_t count_ = 0;
 };
 
@@ -64,7 +91,7 @@ bool decode_batch_header(std::span<const std::byte> in, std::uint64_t epoch, std
 bool batch_crc_is_right(std::span<const std::byte> in, const JournalBatch& batch);
 // Calls apply for each record of a batch whose CRC is right; kCorrupt (and nothing more applied) when a record breaks
 // the format: virtual chunk >= virtual_chunks, invalid entry or origin, words beyond the bitmap, bits past
-// blocks_per_chunk, or all blocks present.
+// blocks_per_chunk, all blocks present, or data beyond the chunk.
 Status for_each_record(std::span<const std::byte> in, const JournalBatch& batch, const Geometry& geometry,
                        std::uint32_t virtual_chunks, std::uint32_t chunk_limit,
                        const std::function<void(const JournalRecord&)>& apply);

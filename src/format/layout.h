@@ -43,7 +43,8 @@ inline constexpr std::size_t kMaxBaseFormat = 15;
 // Feature words of the superblock. A reader must refuse an image with an incompatible bit that it does not know, and
 // must not write one with an unknown read-only-compatible bit.
 inline constexpr std::uint64_t kIncompatBaseImage = 1ULL << 0;  // "base-image": EMPTY falls through to a base image
-inline constexpr std::uint64_t kKnownIncompat = kIncompatBaseImage;
+inline constexpr std::uint64_t kIncompatJournalData = 1ULL << 1;  // "journal-data": the journal may hold data
+inline constexpr std::uint64_t kKnownIncompat = kIncompatBaseImage | kIncompatJournalData;
 inline constexpr std::uint64_t kKnownRoCompat = 0;
 inline constexpr std::uint64_t kKnownCompat = 0;
 

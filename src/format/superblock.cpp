@@ -26,7 +26,7 @@ struct Feature {
   std::uint8_t bit;
   const char* name;
 };
-constexpr std::array<Feature, 1> kFeatures{{{0, 0, "base-image"}}};
+constexpr std::array<Feature, 2> kFeatures{{{0, 0, "base-image"}, {0, 1, "journal-data"}}};
 
 // A NUL-padded field as text; nothing when it has no NUL or anything after it.
 bool load_text(std::span<const std::byte> field, std::string* text) {

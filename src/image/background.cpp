@@ -18,6 +18,10 @@ namespace {
 
 constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one hold of a stripe
 constexpr std::uint64_t kCompletionRound = 8 << 20;    // ditto between two commits: what a flush may find unwritten
+// Giving back rests so many times as long as it works, beside requests and beside those that wait for a sync: these wait
+// for the host's file system to commit what was given back, too.
+constexpr int kRest = 4;
+constexpr int kRestBesideSyncs = 20;
 
 }  // namespace
 
@@ -58,9 +62,10 @@ void ImageImpl::background_loop() {
     if (changed_.load(std::memory_order_relaxed) && space_stale_.load(std::memory_order_relaxed)) {
       (void)hold_more_space();
     }
-    if (commits && (!front_.changes.empty() || !quarantine_.empty())) {
+    checkpoint_in_time();
+    if (commits && wants_commit(interval / 8)) {
       const std::uint64_t epoch = current_epoch();
-      if (commit_once().journal_full) {
+      if (commit_once(Commit::kInPlace).journal_full) {
         const std::lock_guard operation(operation_);
         if (current_epoch() == epoch) (void)checkpoint(false);
       }
@@ -79,6 +84,21 @@ void ImageImpl::background_loop() {
     if (reclaiming_ || options_.completion_idle.count() == 0 || now - idle_since < options_.completion_idle) continue;
     completing = complete_some(last_requests, stopping);
   }
+}
+
+void ImageImpl::checkpoint_in_time() {
+  const std::uint64_t epoch = filling_epoch_.load(std::memory_order_acquire);
+  if (epoch != current_epoch()) return;
+  const std::unique_lock operation(operation_, std::try_to_lock);  // others may have it for long
+  if (!operation.owns_lock() || epoch != current_epoch()) return;
+  if (!checkpoint(false)) filling_epoch_.store(UINT64_MAX, std::memory_order_release);  // not before the next commit
+}
+
+// Something is to be committed, and those who flush do not commit anyway.
+bool ImageImpl::wants_commit(std::chrono::milliseconds since) const {
+  const bool wanted = !front_.changes.empty() || !quarantine_.empty() ||
+                      (journal_has_data_.load(std::memory_order_acquire) && (!recent_.empty() || storage_.unsynced()));
+  return wanted && std::chrono::steady_clock::now() - last_commit_.load(std::memory_order_acquire) >= since;
 }
 
 // Until somebody asks for something, or a commit should write what was copied; false when there is nothing to go on
@@ -150,14 +170,17 @@ Status ImageImpl::copy_or_zero(std::uint32_t v, std::uint32_t origin, std::uint3
   return copy_blocks(v, origin, chunk, offset, length);
 }
 
-// Gives free chunks back to the host until it is time for the next commit; beside requests it rests four times as long
-// as it works.
+// Gives free chunks back to the host until it is time for the next commit.
 void ImageImpl::reclaim_some(std::chrono::steady_clock::time_point until) {
   std::uint64_t last_requests = requests();
+  std::uint64_t last_flushes = guest_flushes_.load();
   const bool at_end = reclaimer_.give_some([&](Reclaimer::Clock::duration taken) {
     const bool busy = std::exchange(last_requests, requests()) != last_requests;
+    const bool syncs = std::exchange(last_flushes, guest_flushes_.load()) != last_flushes;
     std::unique_lock lock(background_mutex_);
-    if (busy && !stop_) background_wake_.wait_for(lock, 4 * taken, [this] { return stop_; });
+    if (busy && !stop_) {
+      background_wake_.wait_for(lock, (syncs ? kRestBesideSyncs : kRest) * taken, [this] { return stop_; });
+    }
     return !stop_ && Reclaimer::Clock::now() < until;
   });
   reclaiming_ = !at_end;

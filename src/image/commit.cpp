@@ -10,9 +10,11 @@
 #include <mutex>
 #include <new>
 #include <shared_mutex>
+#include <tuple>
 
 #include "base/checked.h"
 #include "image/transaction.h"
+#include "map/block_bits.h"
 
 namespace fvd {
 
@@ -58,11 +60,11 @@ std::uint64_t ImageImpl::current_epoch() const {
   return superblock_.epoch;
 }
 
-CommitQueue::Outcome ImageImpl::commit_once() {
-  return commits_.commit([this] {
+CommitQueue::Outcome ImageImpl::commit_once(Commit how) {
+  return commits_.commit([this, how] {
     CommitQueue::Outcome result;
     try {
-      result.status = run_commit(&result.journal_full);
+      result.status = run_commit(how, &result.journal_full);
     } catch (const std::bad_alloc&) {
       result.status = out_of_memory();  // for all who wait for this commit
     }
@@ -72,7 +74,7 @@ CommitQueue::Outcome ImageImpl::commit_once() {
 
 Status ImageImpl::commit_all() {
   for (;;) {
-    const CommitQueue::Outcome outcome = commit_once();
+    const CommitQueue::Outcome outcome = commit_once(Commit::kInPlace);
     if (!outcome.journal_full) return outcome.status;
     if (Status s = checkpoint(false); !s) return s;
   }
@@ -100,46 +102,151 @@ void ImageImpl::add_record(std::uint32_t v, format::BatchBuilder& batch) {
   batch.add(record);
 }
 
+bool ImageImpl::journal_may_hold_data() const {
+  const std::lock_guard lock(superblock_mutex_);
+  return (superblock_.incompat & format::kIncompatJournalData) != 0;
+}
+
+bool ImageImpl::add_data(std::vector<RecentWrites::Piece> pieces, format::BatchBuilder& batch) {
+  using Piece = RecentWrites::Piece;
+  constexpr std::uint32_t kSector = format::JournalRecord::kSector;
+  std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+    return std::tie(a.virtual_chunk, a.chunk, a.offset) < std::tie(b.virtual_chunk, b.chunk, b.offset);
+  });
+  for (std::size_t i = 0; i < pieces.size();) {
+    const Piece& piece = pieces[i];
+    const auto from = static_cast<std::uint32_t>(align_down(piece.offset, kSector));
+    std::uint64_t to = align_up(piece.offset + std::uint64_t{piece.length}, kSector);
+    for (++i; i < pieces.size(); ++i) {
+      const Piece& next = pieces[i];
+      if (next.virtual_chunk != piece.virtual_chunk || next.chunk != piece.chunk || next.offset > to) break;
+      to = std::max(to, align_up(next.offset + std::uint64_t{next.length}, kSector));
+    }
+    {
+      Front::Stripe& stripe = front_.stripe(piece.virtual_chunk);
+      const std::lock_guard lock(stripe.mutex);
+      if (piece.virtual_chunk >= front_.table.size()) return false;
+      const std::uint32_t entry = front_.table.load(piece.virtual_chunk);
+      if (!is_own(entry) || (entry & kChunkMask) != piece.chunk) return false;
+      // The batch, or one before it, has the mapping as it is now; data without its mapping would be nobody's.
+      if (front_.changes.contains(piece.virtual_chunk)) return false;
+      if ((entry & kPartialFlag) != 0) {
+        const PartialMap::Entry partial = stripe.partials.find(piece.virtual_chunk);
+        const auto last = static_cast<std::uint32_t>(div_ceil(to, geometry_.block_size()));
+        if (run_end(partial.words, from >> geometry_.block_log2, last, true) != last) return false;
+      }
+    }
+    // The chunk stays what it is: what is given up from here on waits for the next commit.
+    const std::span<std::byte> place =
+        batch.add_data(piece.virtual_chunk, from / kSector, static_cast<std::uint32_t>(to - from));
+    const std::uint64_t at = geometry_.file_offset(piece.chunk) + from;
+    const auto read = [&] { return storage_.read(Structure::kData, at, place).is_ok(); };
+    if (!recent_.undisturbed(piece.virtual_chunk, read)) return false;
+  }
+  return !batch.has_pages_like_batches();
+}
+
+Result<bool> ImageImpl::commit_in_journal(const std::vector<RecentWrites::Piece>& pieces) {
+  if (!add_data(pieces, batch_)) return false;
+  if (batch_.record_count() == 0) return true;  // nothing happened since the last commit
+  const auto room = journal_.has_room(position_, batch_.padded_size(), Journal::Durably::kYes);
+  if (!room) return room.status();
+  if (!*room) return false;
+  if (Status s = journal_.append(position_, batch_, Journal::Durably::kYes); !s) {
+    if (s.code() == Code::kNoSpace) return false;
+    return s;
+  }
+  if (!pieces.empty()) {
+    journal_has_data_.store(true, std::memory_order_release);
+    journaled_commits_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return true;
+}
+
 // REQUIRES the commit leadership. Sets *journal_full and commits nothing when the batch does not fit.
-Status ImageImpl::run_commit(bool* journal_full) {
+Status ImageImpl::run_commit(Commit how, bool* journal_full) {
   if (Status s = check_writable(); !s) return s;
+  last_commit_.store(std::chrono::steady_clock::now(), std::memory_order_release);
   const std::vector<std::uint32_t> freed = quarantine_.take_pending();
   const std::vector<std::uint32_t> changed = front_.changes.take();
+  batch_.clear();
+  for (const std::uint32_t v : changed) add_record(v, batch_);
+  // After the mappings: so all that they show is among what was written, or makes a sync needed.
+  const auto written = recent_.take();
+  const bool grown = allocator_.take_grown();
+  const bool unsynced = storage_.take_unsynced() || grown;
   const auto put_back = [&] {
     front_.changes.put_back(changed);
     quarantine_.put_back(freed);
+    recent_.forget();
   };
-  batch_.clear();
-  for (const std::uint32_t v : changed) add_record(v, batch_);
-  if (!changed.empty() && !journal_.fits(position_, batch_.padded_size())) {
+  const auto fail = [&](const Status& s) {
     put_back();
-    *journal_full = true;
-    return Status::ok();
-  }
-  if (Status s = storage_.sync(); !s) {
-    put_back();
-    set_failed(s);
+    if (s.code() != Code::kNoSpace) set_failed(s);
     return s;
-  }
-  commits_count_.fetch_add(1, std::memory_order_relaxed);
-  if (!changed.empty()) {
-    if (Status s = journal_.append(position_, batch_); !s) {
+  };
+  const bool has_data = journal_has_data_.load(std::memory_order_relaxed);
+  if (how == Commit::kSoonest && !unsynced && written && (!changed.empty() || has_data) && journal_may_hold_data()) {
+    const format::BatchBuilder::Mark mappings = batch_.mark();
+    const auto done = commit_in_journal(*written);
+    if (!done) return fail(done.status());
+    if (*done) {
+      commits_count_.fetch_add(1, std::memory_order_relaxed);
+      quarantine_.freed(freed);
+      look_how_full();
+      return Status::ok();
+    }
+    if (!journal_.fits(position_, batch_.padded_size())) {
       put_back();
-      if (s.code() != Code::kNoSpace) set_failed(s);
-      return s;
+      *journal_full = true;
+      return Status::ok();
+    }
+    batch_.cut_back(mappings);
+  }
+  if (has_data) batch_.add_in_place();
+  const bool batched = batch_.record_count() != 0;
+  if (batched) {
+    const auto room = journal_.has_room(position_, batch_.padded_size(), Journal::Durably::kNo);
+    if (!room) return fail(room.status());
+    if (!*room) {
+      put_back();
+      *journal_full = true;
+      return Status::ok();
+    }
+  }
+  if (Status s = storage_.sync(); !s) return fail(s);
+  commits_count_.fetch_add(1, std::memory_order_relaxed);
+  if (batched) {
+    if (Status s = journal_.append(position_, batch_); !s) {
+      if (s.code() != Code::kNoSpace) return fail(s);
+      put_back();  // what the host was thought to have storage for
+      *journal_full = true;
+      return Status::ok();
     }
     if (Status s = storage_.sync(); !s) {
       set_failed(s);
       return s;
     }
+    journal_has_data_.store(false, std::memory_order_release);
   }
   quarantine_.freed(freed);
+  look_how_full();
   return Status::ok();
+}
+
+// So that hardly anybody who flushes waits for a checkpoint.
+void ImageImpl::look_how_full() {
+  if (position_.offset < journal_.half_size() / 2 || !background_.joinable() ||
+      filling_epoch_.exchange(position_.epoch, std::memory_order_acq_rel) == position_.epoch) {
+    return;
+  }
+  background_wake_.notify_all();
 }
 
 Superblock ImageImpl::next_superblock(bool new_epoch) {
   const std::lock_guard lock(superblock_mutex_);
   Superblock next = superblock_;
+  next.incompat |= format::kIncompatJournalData;
   ++next.sequence;
   next.flags &= ~Superblock::kFlagClean;
   if (new_epoch) {
@@ -178,23 +285,30 @@ Status ImageImpl::switch_epoch(Superblock next) {
     front_.changes.put_back(dirty);
     quarantine_.put_back(freed);
   };
+  // What commits have put into the old half only goes with it.
+  const bool has_data = journal_has_data_.load(std::memory_order_relaxed);
   const std::vector<std::uint32_t> changed = front_.changes.since_cut();
   JournalPosition position{next.epoch, next.journal_salt, 0, 1, 0};
   batch_.clear();
   for (const std::uint32_t v : changed) add_record(v, batch_);
   if (batch_.record_count() != 0) {
-    Status s;
-    if (!journal_.fits(position, batch_.padded_size())) {
+    const auto room = journal_.has_room(position, batch_.padded_size(), Journal::Durably::kNo);
+    if (!room || !*room) {
       put_back();
-      return {Code::kBusy, "more changed during the operation than the journal holds; try again"};
+      if (!room) set_failed(room.status());
+      return room ? Status(Code::kBusy, "more changed during the operation than the journal holds; try again")
+                  : room.status();
     }
-    s = storage_.sync();
-    if (!s) {
+  }
+  if (batch_.record_count() != 0 || has_data) {
+    if (Status s = storage_.sync(); !s) {
       put_back();
       set_failed(s);
       return s;
     }
-    s = journal_.append(position, batch_);
+  }
+  if (batch_.record_count() != 0) {
+    Status s = journal_.append(position, batch_);
     if (!s) {
       put_back();
       if (s.code() != Code::kNoSpace) set_failed(s);
@@ -212,6 +326,7 @@ Status ImageImpl::switch_epoch(Superblock next) {
     return s;
   }
   position_ = position;
+  journal_has_data_.store(false, std::memory_order_release);
   quarantine_.freed(freed);
   return Status::ok();
 }
@@ -331,7 +446,7 @@ void ImageImpl::reclaim() {
   for (std::size_t i = 0; i < chunks.size();) {
     std::size_t n = 1;
     while (i + n < chunks.size() && chunks[i + n] == chunks[i] + n) ++n;
-    const Status s = storage_.zero(geometry_.file_offset(chunks[i]), n << geometry_.chunk_log2);
+    const Status s = storage_.give_back(geometry_.file_offset(chunks[i]), n << geometry_.chunk_log2);
     // A chunk that could not be zeroed is free all the same; it is looked at again before it is used.
     allocator_.release(chunks[i], static_cast<std::uint32_t>(n), s.is_ok());
     i += n;

@@ -25,26 +25,34 @@ using format::Superblock;
 
 namespace {
 
-// A half of the journal holds at least this much, and about what the lookup table takes: then a checkpoint, which
-// writes the table, comes once for as many bytes of journal.
-constexpr std::uint64_t kMinJournalHalf = 1 << 20;
+// A half of the journal holds about what the lookup table takes: then a checkpoint, which writes the table, comes once
+// for as many bytes of journal. The data of small syncs goes there too, so it is also some part of the disk. A file has
+// storage of the host's only where the journal is used; of a device, all of it is taken.
+constexpr std::uint64_t kMinJournalHalf = 4 << 20;
 constexpr std::uint64_t kMaxJournalHalf = 16 << 20;
+constexpr std::uint64_t kDiskToJournalHalf = 64;
+constexpr std::uint64_t kMinJournalHalfOnDevice = 1 << 20;
+constexpr std::uint64_t kDeviceToJournalHalf = 256;
 
 Status named(const Status& s, const std::string& path) {
   return {s.code(), "image " + path + ": " + s.message(), s.system_error()};
 }
 
+std::uint64_t journal_half_of(std::uint64_t chunks, std::uint64_t virtual_size, bool on_device) {
+  const std::uint64_t part = virtual_size / (on_device ? kDeviceToJournalHalf : kDiskToJournalHalf);
+  return std::clamp<std::uint64_t>(align_up(std::max(chunks * 4, part), kPage),
+                                   on_device ? kMinJournalHalfOnDevice : kMinJournalHalf, kMaxJournalHalf);
+}
+
 // The header of a new image, all but its uuid.
-Header layout_of(const CreateOptions& options, std::uint64_t virtual_size) {
+Header layout_of(const CreateOptions& options, std::uint64_t virtual_size, bool on_device) {
   Header header;
   header.chunk_log2 = static_cast<std::uint32_t>(std::countr_zero(options.chunk_size));
   header.block_log2 = static_cast<std::uint32_t>(std::countr_zero(options.block_size));
   const std::uint64_t chunks = (virtual_size + options.chunk_size - 1) >> header.chunk_log2;
   header.journal_offset = 4 * std::uint64_t{kPage};
   header.journal_half_size =
-      options.journal_half_size != 0
-          ? options.journal_half_size
-          : std::clamp<std::uint64_t>(align_up(chunks * 4, kPage), kMinJournalHalf, kMaxJournalHalf);
+      options.journal_half_size != 0 ? options.journal_half_size : journal_half_of(chunks, virtual_size, on_device);
   header.data_offset = align_up(header.journal_offset + 2 * header.journal_half_size,
                                 std::min<std::uint64_t>(options.chunk_size, 1 << 20));
   return header;
@@ -52,12 +60,13 @@ Header layout_of(const CreateOptions& options, std::uint64_t virtual_size) {
 
 Status write_new_image(Storage& storage, const CreateOptions& options, std::uint64_t virtual_size,
                        std::uint64_t base_size) {
-  Header header = layout_of(options, virtual_size);
+  Header header = layout_of(options, virtual_size, storage.file().is_block_device());
   if (Status s = make_uuid(&header.uuid); !s) return s;
 
   Superblock superblock;
   superblock.uuid = header.uuid;
   superblock.sequence = 1;
+  superblock.incompat = format::kIncompatJournalData;
   superblock.self_offset = header.superblock_offset[1];
   superblock.flags = Superblock::kFlagClean;
   superblock.virtual_size = virtual_size;
@@ -141,7 +150,7 @@ Result<ImageMeasure> Image::measure(const CreateOptions& options, std::uint64_t 
   std::uint64_t virtual_size = 0;
   std::uint64_t base_size = 0;
   if (Status s = check_options(options, "", &virtual_size, &base_size); !s) return s;
-  const format::Geometry geometry = layout_of(options, virtual_size).geometry();
+  const format::Geometry geometry = layout_of(options, virtual_size, false).geometry();
   const std::uint64_t chunks = geometry.virtual_chunks(virtual_size);
   format::TableHeader table;
   table.stored_groups = static_cast<std::uint32_t>(div_ceil(chunks, format::kEntriesPerGroup));

@@ -85,6 +85,7 @@ Status ImageImpl::preallocate(std::uint64_t offset, std::uint64_t length) try {
       if (!allocated) return allocated.status();
       chunk = *allocated;
     }
+    storage_.only_a_sync_helps();
     if (Status s = storage_.file().reserve(geometry_.file_offset(chunk), geometry_.chunk_size()); !s) {
       if (chunk != entry) allocator_.release(chunk, 1, false);
       return s;

@@ -41,7 +41,7 @@ Status HeldSpace::reserve(std::uint32_t first, std::uint64_t from, std::uint64_t
 void HeldSpace::punch(std::uint32_t first, std::uint64_t from, std::uint64_t to) {
   from = align_up(from, format::kPage);
   to = align_up(to, format::kPage);
-  if (from < to) (void)storage_.zero(geometry_.file_offset(first) + from, to - from);
+  if (from < to) (void)storage_.give_back(geometry_.file_offset(first) + from, to - from);
 }
 
 Status HeldSpace::make_run(Structure what, std::uint64_t bytes, Run* run) {

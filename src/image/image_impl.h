@@ -33,7 +33,9 @@
 #include "fvd/image.h"
 #include "image/commit_queue.h"
 #include "image/held_space.h"
+#include "image/journaled_data.h"
 #include "image/quarantine.h"
+#include "image/recent_writes.h"
 #include "image/reclaimer.h"
 #include "image/state_io.h"
 #include "io/storage.h"
@@ -107,6 +109,7 @@ class ImageImpl final : public Image {
   Status load_superblock();
   Status load_table(const format::ObjectRef& ref, Front& front, const std::string& what);
   Status replay_journal();
+  Status put_journaled_data_in_place();
   Status derive_use();
 
   // read_write.cpp. REQUIRES the gate held shared.
@@ -118,7 +121,8 @@ class ImageImpl final : public Image {
   // Puts `payload` over what `*mapping` names, in a new chunk that nothing refers to yet, and makes *mapping what names
   // the result: that chunk, or none where it is all zeros. On failure nothing is allocated.
   Status build_chunk(std::uint32_t v, std::uint64_t offset, const Payload& payload, Mapping* mapping);
-  Status put(std::uint32_t chunk, std::uint64_t offset, const Payload& payload);
+  Status write_in_place(std::uint32_t v, std::uint32_t chunk, std::uint64_t offset, std::span<const std::byte> data);
+  Status put(std::uint32_t v, std::uint32_t chunk, std::uint64_t offset, const Payload& payload);
   Status fill_edges(std::uint32_t v, std::uint32_t chunk, std::uint32_t origin, std::span<const std::uint64_t> words,
                     std::uint64_t offset, std::uint64_t length);
   Status copy_blocks(std::uint32_t v, std::uint32_t from_origin, std::uint32_t to_chunk, std::uint64_t offset,
@@ -160,9 +164,19 @@ class ImageImpl final : public Image {
   Status copy_bytes(StateMap& source, std::uint64_t src_offset, std::uint64_t dst_offset, std::uint64_t length);
 
   // commit.cpp
-  CommitQueue::Outcome commit_once();
-  Status commit_all();                    // REQUIRES operation_; as flush()
-  Status run_commit(bool* journal_full);  // REQUIRES the leadership
+  // kSoonest: with the data in the journal, where that is less to wait for than a sync of all that was written.
+  // kInPlace: nobody waits for it, so nothing is written twice.
+  enum class Commit : std::uint8_t { kSoonest, kInPlace };
+  CommitQueue::Outcome commit_once(Commit how);
+  Status commit_all();                                // REQUIRES operation_; as flush()
+  Status run_commit(Commit how, bool* journal_full);  // REQUIRES the leadership
+  // REQUIRES the leadership, and a batch begun with the changed mappings. Commits with one write, data and all. False,
+  // and nothing is done but that the batch may have more records: it takes run_commit()'s way.
+  Result<bool> commit_in_journal(const std::vector<RecentWrites::Piece>& pieces);
+  // Adds what is in the pieces to `batch`; false where not all of it is in the front's own chunks any more.
+  bool add_data(std::vector<RecentWrites::Piece> pieces, format::BatchBuilder& batch);
+  [[nodiscard]] bool journal_may_hold_data() const;
+  void look_how_full();  // REQUIRES the leadership
   [[nodiscard]] std::uint64_t current_epoch() const;
   void add_record(std::uint32_t v, format::BatchBuilder& batch);
   Status checkpoint(bool clean);                          // REQUIRES operation_
@@ -215,6 +229,8 @@ class ImageImpl final : public Image {
   void background_loop();
   void reclaim_some(std::chrono::steady_clock::time_point until);
   [[nodiscard]] std::uint64_t requests() const;  // how many there were
+  void checkpoint_in_time();
+  [[nodiscard]] bool wants_commit(std::chrono::milliseconds since) const;
   bool complete_some(std::uint64_t before,
                      const std::function<bool()>& stopping);  // `before`: requests when it was idle
   // Goes on completing one partial chunk, looked for from *cursor on; false when there is none.
@@ -252,6 +268,14 @@ class ImageImpl final : public Image {
   Journal journal_;
   JournalPosition position_;    // guarded by the commit leadership
   format::BatchBuilder batch_;  // ditto
+  // The epoch's journal has data that may not be durable in place: what was written there since must go to the journal
+  // too, or all be synced and the journal told so. Changed by the commit leader.
+  std::atomic<bool> journal_has_data_{false};
+  RecentWrites recent_;
+  JournaledData journaled_;  // when open read-only: what must be read from the journal
+  std::atomic<std::chrono::steady_clock::time_point> last_commit_{};
+  std::atomic<std::uint64_t> filling_epoch_{
+      UINT64_MAX};  // whose journal is so full that the background should begin another
   Quarantine quarantine_;
   std::mutex reclaim_mutex_;  // what was taken out of the quarantine is free again
   SnapshotDirectory directory_;
@@ -275,6 +299,7 @@ class ImageImpl final : public Image {
 
   std::atomic<std::uint64_t> guest_reads_{0}, guest_read_bytes_{0}, guest_writes_{0}, guest_write_bytes_{0};
   std::atomic<std::uint64_t> guest_flushes_{0}, guest_discard_bytes_{0};
+  std::atomic<std::uint64_t> journaled_commits_{0};
   std::atomic<std::uint64_t> commits_count_{0}, checkpoints_{0}, completed_chunks_{0}, copied_bytes_{0};
   std::atomic<std::uint64_t> partial_chunks_{0};
 };

@@ -168,7 +168,7 @@ std::vector<Metric> ImageImpl::metrics() const {
     counter("fvd_write_bytes_total", "Bytes written to the image, by structure.",
             storage_.bytes_written(static_cast<Structure>(i)), std::string("structure=\"") + kStructureNames[i] + "\"");
   }
-  counter("fvd_zero_bytes_total", "Bytes of the image zeroed or given back to the host.", storage_.bytes_zeroed());
+  counter("fvd_zero_bytes_total", "Bytes of the image zeroed, or given back to the host.", storage_.bytes_zeroed());
   counter("fvd_syncs_total", "Syncs of the image (fdatasync).", storage_.syncs());
   counter("fvd_guest_reads_total", "Reads served, of any state.", guest_reads_.load());
   counter("fvd_guest_read_bytes_total", "Bytes of them.", guest_read_bytes_.load());
@@ -179,6 +179,8 @@ std::vector<Metric> ImageImpl::metrics() const {
           guest_discard_bytes_.load());
   counter("fvd_commits_total", "Commits: syncs of data, with a journal batch where the mapping had changed.",
           commits_count_.load());
+  counter("fvd_journal_commits_total", "Of them, those that put the data into the journal too, by one write.",
+          journaled_commits_.load());
   counter("fvd_checkpoints_total", "Checkpoints: base tables of current-state written.", checkpoints_.load());
   counter("fvd_copied_bytes_total", "Bytes copied from origins to complete blocks and chunks.", copied_bytes_.load());
   counter("fvd_completed_chunks_total", "Partial chunks completed in the background.", completed_chunks_.load());

@@ -5,12 +5,14 @@
 #include <mutex>
 #include <new>
 
+#include "base/checked.h"
 #include "base/endian.h"
 #include "format/table.h"
 #include "image/image_impl.h"
 #include "image/upgrade.h"
 #include "image/v1_image.h"
 #include "io/posix_file.h"
+#include "map/block_bits.h"
 #include "snapshot/objects.h"
 #include "snapshot/refcounts.h"
 
@@ -88,7 +90,8 @@ ImageImpl::ImageImpl(std::unique_ptr<File> file, const Header& header, const Ope
       allocator_(storage_.file(), geometry_),
       reclaimer_(storage_, geometry_, allocator_),
       held_(storage_, geometry_, allocator_),
-      journal_(storage_, header_) {}
+      journal_(storage_, header_),
+      recent_(journal_.most_data()) {}
 
 Status ImageImpl::load_superblock() {
   std::array<Result<Superblock>, 2> slots{Status(Code::kCorrupt, "not read"), Status(Code::kCorrupt, "not read")};
@@ -161,8 +164,16 @@ Status ImageImpl::load_table(const format::ObjectRef& ref, Front& front, const s
 Status ImageImpl::replay_journal() {
   position_ = {superblock_.epoch, superblock_.journal_salt, 0, 1, 0};
   return journal_.replay(position_, geometry_, front_.table.size(), allocator_.chunks_in_file(),
-                         [&](const format::JournalRecord& r) {
+                         [&](const format::JournalRecord& r, std::uint64_t batch_offset) {
+                           const std::uint64_t at = std::uint64_t{r.virtual_chunk} << geometry_.chunk_log2;
+                           if (r.kind == format::JournalRecord::Kind::kInPlace) return journaled_.clear();
+                           if (r.kind == format::JournalRecord::Kind::kData) {
+                             const std::uint64_t within =
+                                 std::uint64_t{r.first_sector} * format::JournalRecord::kSector;
+                             return journaled_.put(at + within, r.data.size(), batch_offset + r.data_offset);
+                           }
                            const std::uint32_t old = front_.table.load(r.virtual_chunk);
+                           if (((old ^ r.entry) & kChunkMask) != 0) journaled_.drop(at, geometry_.chunk_size());
                            if (names_chunk(old)) front_.mapped.fetch_sub(1);
                            if (names_chunk(r.entry)) front_.mapped.fetch_add(1);
                            PartialMap& partials = front_.stripe(r.virtual_chunk).partials;
@@ -173,6 +184,45 @@ Status ImageImpl::replay_journal() {
                            }
                            front_.table.store(r.virtual_chunk, r.entry);
                          });
+}
+
+// What commits have put into the journal only goes to its place, as if it had just been written; a reader that must not
+// write looks it up instead.
+Status ImageImpl::put_journaled_data_in_place() {
+  std::vector<std::byte> buffer;
+  for (JournaledData::Range r = journaled_.next(0); r.length != 0; r = journaled_.next(r.offset + r.length)) {
+    // One chunk at a time: ranges that lie side by side are one.
+    const auto v = static_cast<std::uint32_t>(r.offset >> geometry_.chunk_log2);
+    const std::uint64_t within = r.offset & (geometry_.chunk_size() - 1);
+    const std::uint32_t entry = v < front_.table.size() ? front_.table.load(v) : format::kEmpty;
+    if (!is_own(entry) || r.length > geometry_.chunk_size() - within) {
+      return {Code::kCorrupt, "the journal has data for a chunk that is not current-state's own; run fvd check"};
+    }
+    if ((entry & kPartialFlag) != 0) {
+      const PartialMap::Entry partial = front_.stripe(v).partials.find(v);
+      const auto last = static_cast<std::uint32_t>(div_ceil(within + r.length, geometry_.block_size()));
+      if (run_end(partial.words, static_cast<std::uint32_t>(within >> geometry_.block_log2), last, true) != last) {
+        return {Code::kCorrupt, "the journal has data for blocks that are not present; run fvd check"};
+      }
+    }
+    if (read_only_) continue;
+    buffer.resize(r.length);
+    if (Status s = storage_.read(Structure::kJournal, r.source, buffer); !s) return s;
+    const std::uint64_t place = geometry_.file_offset(entry & kChunkMask) + within;
+    Status s = storage_.write(Structure::kData, place, buffer);
+    if (s.code() == Code::kNoSpace && !storage_.file().is_block_device() &&
+        journal_.lend_idle_half(superblock_.epoch, header_.journal_half_size)) {
+      s = storage_.write(Structure::kData, place, buffer);
+    }
+    if (!s) {
+      if (s.code() != Code::kNoSpace) return s;
+      return {s.code(), "the host has no space left for data that the journal holds; make some, or open it read-only",
+              s.system_error()};
+    }
+    journal_has_data_.store(true, std::memory_order_release);
+  }
+  if (!read_only_) journaled_.clear();
+  return Status::ok();
 }
 
 // Finds out which chunks are in use, and marks the front's entries that a snapshot (or another entry) shares.
@@ -288,6 +338,7 @@ Status ImageImpl::recover() {
   }
   virtual_size_.store(superblock_.virtual_size);
   if (Status s = front_.table.resize(geometry_.virtual_chunks(superblock_.virtual_size)); !s) return s;
+  journal_.reserve_for(front_.table.size());
   if (Status s = load_table(superblock_.table, front_, "the base table"); !s) return s;
   if (Status s = replay_journal(); !s) return s;
   was_clean_ = (superblock_.flags & Superblock::kFlagClean) != 0 && position_.offset == 0;
@@ -296,6 +347,7 @@ Status ImageImpl::recover() {
     // Going on from an older state would make a loss final.
     if (Status s = journal_.check_nothing_lost(position_); !s) return s;
   }
+  if (Status s = put_journaled_data_in_place(); !s) return s;
   // What was just read may still be on its way to the disk (a killed daemon's last commit): nothing may build on it
   // before it is there.
   if (!was_clean_ && !read_only_) {
@@ -331,6 +383,7 @@ Status ImageImpl::close() try {
     if (Status s = write_superblock(std::move(next)); !s) return s;
   }
   (void)held_.release();
+  if (position_.offset == 0 && !storage_.file().is_block_device()) (void)journal_.shrink(!was_clean_);
   free_chunks();
   // What there is no time for is left to the background of the next open.
   const auto until = std::chrono::steady_clock::now() + kReclaimAtClose;

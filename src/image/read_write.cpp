@@ -60,6 +60,9 @@ Result<std::size_t> ImageImpl::read(std::uint64_t offset, std::span<std::byte> o
   out = out.first(std::min<std::uint64_t>(out.size(), size - offset));
   FrontMap map(front_);
   if (Status s = StateIo(storage_, geometry_, base_.get()).read(map, offset, out); !s) return s;
+  if (!journaled_.empty()) {
+    if (Status s = journaled_.read_over(storage_, offset, out); !s) return s;
+  }
   guest_reads_.fetch_add(1, std::memory_order_relaxed);
   guest_read_bytes_.fetch_add(out.size(), std::memory_order_relaxed);
   return out.size();
@@ -68,7 +71,15 @@ Result<std::size_t> ImageImpl::read(std::uint64_t offset, std::span<std::byte> o
 Result<Extent> ImageImpl::extent(std::uint64_t offset) {
   const std::shared_lock gate(gate_);
   FrontMap map(front_);
-  return StateIo(storage_, geometry_, base_.get()).extent(map, virtual_size(), offset);
+  auto extent = StateIo(storage_, geometry_, base_.get()).extent(map, virtual_size(), offset);
+  if (!extent || journaled_.empty()) return extent;
+  const JournaledData::Range range = journaled_.next(offset);
+  if (range.length == 0 || range.offset >= offset + extent->length) return extent;
+  if (range.offset > offset) {
+    extent->length = range.offset - offset;
+    return extent;
+  }
+  return Extent{offset, std::min(range.length, virtual_size() - offset), true, Extent::Place::kImage, range.source};
 }
 
 Result<std::size_t> ImageImpl::write(std::uint64_t offset, std::span<const std::byte> data) try {
@@ -126,7 +137,7 @@ Status ImageImpl::write_pieces(std::uint64_t* offset, std::span<const std::byte>
         length = std::min<std::uint64_t>(data->size(), length + chunk_size);
         ++next;
       }
-      s = storage_.write(Structure::kData, geometry_.file_offset(entry) + within, data->first(length));
+      s = write_in_place(v, entry, within, data->first(length));
     } else {
       s = write_mapped(v, within, {data->first(length), length});
     }
@@ -137,10 +148,25 @@ Status ImageImpl::write_pieces(std::uint64_t* offset, std::span<const std::byte>
   return Status::ok();
 }
 
-Status ImageImpl::put(std::uint32_t chunk, std::uint64_t offset, const Payload& payload) {
-  const std::uint64_t at = geometry_.file_offset(chunk) + offset;
-  if (payload.data.empty()) return storage_.zero(at, payload.length);
-  return storage_.write(Structure::kData, at, payload.data);
+Status ImageImpl::put(std::uint32_t v, std::uint32_t chunk, std::uint64_t offset, const Payload& payload) {
+  if (!payload.data.empty()) return write_in_place(v, chunk, offset, payload.data);
+  const RecentWrites::InFlight in_flight(recent_, v);
+  return storage_.zero(geometry_.file_offset(chunk) + offset, payload.length);
+}
+
+// May reach over chunks that follow one another on the disk and in the file.
+Status ImageImpl::write_in_place(std::uint32_t v, std::uint32_t chunk, std::uint64_t offset,
+                                 std::span<const std::byte> data) {
+  const std::uint64_t chunk_size = geometry_.chunk_size();
+  const auto last = static_cast<std::uint32_t>((offset + data.size() - 1) >> geometry_.chunk_log2);
+  const RecentWrites::InFlight in_flight(recent_, v, v + last);
+  if (Status s = storage_.write_noted(Structure::kData, geometry_.file_offset(chunk) + offset, data); !s) return s;
+  for (std::uint32_t i = 0; i <= last; ++i) {
+    const std::uint64_t from = i == 0 ? offset : 0;
+    const std::uint64_t to = std::min(chunk_size, offset + data.size() - (std::uint64_t{i} << geometry_.chunk_log2));
+    recent_.add(v + i, chunk + i, from, to - from);
+  }
+  return Status::ok();
 }
 
 Status ImageImpl::write_mapped(std::uint32_t v, std::uint64_t offset, const Payload& payload) {
@@ -148,7 +174,7 @@ Status ImageImpl::write_mapped(std::uint32_t v, std::uint64_t offset, const Payl
   const std::uint32_t entry = front_.table.load(v);
   if (is_own_complete(entry)) {
     stripe.unlock();
-    return put(entry, offset, payload);
+    return put(v, entry, offset, payload);
   }
   if (is_own(entry)) return write_own_partial(v, entry, offset, payload, stripe);
   return write_new_chunk(v, entry, offset, payload);
@@ -163,11 +189,11 @@ Status ImageImpl::write_own_partial(std::uint32_t v, std::uint32_t entry, std::u
   PartialMap::Entry partial = front_.stripe(v).partials.find(v);
   if (run_end(partial.words, first, last, true) == last) {
     stripe.unlock();
-    return put(chunk, offset, payload);
+    return put(v, chunk, offset, payload);
   }
   if (Status s = begin_shorter_change(); !s) return s;
   if (Status s = fill_edges(v, chunk, *partial.origin, partial.words, offset, payload.length); !s) return s;
-  if (Status s = put(chunk, offset, payload); !s) return s;
+  if (Status s = put(v, chunk, offset, payload); !s) return s;
   set_blocks(partial.words, first, last);
   if (count_blocks(partial.words) == geometry_.blocks_per_chunk()) {
     publish(v, chunk);
@@ -210,7 +236,7 @@ Status ImageImpl::build_chunk(std::uint32_t v, std::uint64_t offset, const Paylo
   };
   if (whole || on_zeros) {
     // The chunk reads as zeros around what is written: complete at once.
-    if (Status s = put(chunk, offset, payload); !s) return abandon(s);
+    if (Status s = put(v, chunk, offset, payload); !s) return abandon(s);
     mapping->entry = chunk;
     return Status::ok();
   }
@@ -242,7 +268,7 @@ Status ImageImpl::build_chunk(std::uint32_t v, std::uint64_t offset, const Paylo
     std::fill(words.begin(), words.end(), 0);
   }
   if (Status s = fill_edges(v, chunk, mapping->origin, words, offset, payload.length); !s) return abandon(s);
-  if (Status s = put(chunk, offset, payload); !s) return abandon(s);
+  if (Status s = put(v, chunk, offset, payload); !s) return abandon(s);
   set_blocks(words, first, last);
   mapping->entry = count_blocks(words) == geometry_.blocks_per_chunk() ? chunk : chunk | kPartialFlag;
   return Status::ok();
@@ -274,7 +300,7 @@ Status ImageImpl::copy_blocks(std::uint32_t v, std::uint32_t from_origin, std::u
   while (length > 0) {
     const std::span<std::byte> piece = buffer.first(std::min<std::uint64_t>(length, kCopyBuffer));
     if (Status s = io.read_origin(v, from_origin, offset, piece); !s) return s;
-    if (Status s = storage_.write(Structure::kData, geometry_.file_offset(to_chunk) + offset, piece); !s) return s;
+    if (Status s = write_in_place(v, to_chunk, offset, piece); !s) return s;
     offset += piece.size();
     length -= piece.size();
   }
@@ -284,14 +310,17 @@ Status ImageImpl::copy_blocks(std::uint32_t v, std::uint32_t from_origin, std::u
 Result<std::uint32_t> ImageImpl::allocate_data(bool must_read_zero) {
   auto place = allocator_.allocate();
   if (!place) return place.status();
+  if (must_read_zero && place->was_zeroed) storage_.only_a_sync_helps();
   if (must_read_zero && !place->reads_zero) {
     const std::uint64_t from = geometry_.file_offset(place->first);
     const std::uint64_t to = from + geometry_.chunk_size();
     auto data = storage_.file().seek_data(from, to);
     Status s = data.status();
+    storage_.only_a_sync_helps();  // a hole may not be durable either
     if (s.is_ok() && *data != to) {
       // Zeroing it can take the host long: that is for the background, if there is another.
       if (auto zeroed = allocator_.allocate_zeroed(); zeroed && zeroed->reads_zero) {
+        if (zeroed->was_zeroed) storage_.only_a_sync_helps();
         allocator_.release(place->first, 1, false);
         return zeroed->first;
       } else if (zeroed) {
@@ -346,9 +375,13 @@ std::uint32_t ImageImpl::unmapped_entry(std::uint32_t v) const {
 Status ImageImpl::flush() try {
   if (read_only_) return Status::ok();
   guest_flushes_.fetch_add(1, std::memory_order_relaxed);
+  // What recovery put in place may have to be told to the journal, though no mapping has changed yet.
+  if (journal_has_data_.load(std::memory_order_acquire) && !changed_.load(std::memory_order_acquire)) {
+    (void)hold_more_space();
+  }
   for (;;) {
     const std::uint64_t epoch = current_epoch();
-    const CommitQueue::Outcome outcome = commit_once();
+    const CommitQueue::Outcome outcome = commit_once(Commit::kSoonest);
     if (!outcome.journal_full) {
       if (!background_.joinable()) reclaim();
       return outcome.status;

@@ -43,7 +43,7 @@ Status Reclaimer::give_run(ChunkAllocator::Run run, const Rest& rest, bool* gave
       const std::uint64_t step = step_.load(std::memory_order_relaxed);
       const std::uint64_t length = std::min(step, end - at);
       const auto start = Clock::now();
-      if (Status zeroed = storage_.zero(at, length); !zeroed) return zeroed;
+      if (Status zeroed = storage_.give_back(at, length); !zeroed) return zeroed;
       const auto taken = Clock::now() - start;
       *gave = true;
       at += length;

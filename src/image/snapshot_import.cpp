@@ -175,7 +175,7 @@ Status SnapshotImporter::put_once(std::uint32_t v, std::uint64_t offset, const P
   const std::shared_lock gate(image_.gate_);  // the base image stays meanwhile
   Mapping mapping;
   mapping.entry = state_.table.load(v);
-  if (is_own_complete(mapping.entry)) return image_.put(mapping.entry, offset, payload);
+  if (is_own_complete(mapping.entry)) return image_.put(v, mapping.entry, offset, payload);
   if (is_own(mapping.entry)) return put_into_partial(v, mapping.entry, offset, payload);
   mapping.entry &= ~kSharedFlag;
   if ((mapping.entry & kPartialFlag) != 0) {
@@ -193,7 +193,7 @@ Status SnapshotImporter::put_into_partial(std::uint32_t v, std::uint32_t entry, 
   const std::uint32_t chunk = entry & kChunkMask;
   const PartialMap::Entry partial = state_.stripe(v).partials.find(v);
   if (Status s = image_.fill_edges(v, chunk, *partial.origin, partial.words, offset, payload.length); !s) return s;
-  if (Status s = image_.put(chunk, offset, payload); !s) return s;
+  if (Status s = image_.put(v, chunk, offset, payload); !s) return s;
   const std::uint64_t end = align_up(offset + payload.length, geometry_.block_size());
   set_blocks(partial.words, static_cast<std::uint32_t>(offset >> geometry_.block_log2),
              static_cast<std::uint32_t>(end >> geometry_.block_log2));

@@ -77,6 +77,8 @@ Result<SnapshotId> ImageImpl::take_snapshot(std::string_view name, std::string_v
   std::unique_lock gate(gate_);
   ::clock_gettime(CLOCK_REALTIME, &now);
   capture.take(front_, true);
+  // A chunk may become an origin now, and then nothing puts what the journal has of it into it.
+  storage_.only_a_sync_helps();
   if (writers == Writers::kGoOn) gate.unlock();
   capture.finish(virtual_size());
 
@@ -144,6 +146,7 @@ Status ImageImpl::snapshot_goto(std::string_view name) try {
     const JournalPosition position{next.epoch, next.journal_salt, 0, 1, 0};
     if (Status s = write_superblock(std::move(next)); !s) return s;
     position_ = position;
+    journal_has_data_.store(false, std::memory_order_release);
     const std::unique_lock gate(gate_);
     front_.swap_mapping(fresh);
     virtual_size_.store(record->virtual_size, std::memory_order_release);

@@ -71,11 +71,14 @@ Status ImageImpl::hold_more_space() {
   if (!journal_reserved_.load(std::memory_order_acquire)) {
     File& file = storage_.file();
     const auto [first, last] = std::minmax(header_.superblock_offset[0], header_.superblock_offset[1]);
+    const std::uint64_t start = header_.journal_offset;
+    const std::uint64_t half = journal_.reserved_size();
+    const bool one_piece = half == header_.journal_half_size;
     // All in one where they lie side by side, as in every image of ours.
-    const std::uint64_t journal_end = header_.journal_offset + 2 * header_.journal_half_size;
-    const bool together = first < header_.journal_offset && header_.journal_offset - first <= (64 << 10);
-    Status s = together ? file.reserve(first, journal_end - first)
-                        : file.reserve(header_.journal_offset, 2 * header_.journal_half_size);
+    const std::uint64_t end = start + (one_piece ? 2 * half : half);
+    const bool together = first < start && start - first <= (64 << 10);
+    Status s = together ? file.reserve(first, end - first) : file.reserve(start, end - start);
+    if (s.is_ok() && !one_piece) s = file.reserve(start + header_.journal_half_size, half);
     for (const std::uint64_t slot : {first, last}) {
       if (s.is_ok() && !together) s = file.reserve(slot, kPage);
     }
@@ -134,13 +137,11 @@ void ImageImpl::space_changed() {
 // journal that no epoch uses means nothing, so the host gets back `bytes` of it, until the deletion has freed as much.
 // False when that cannot be: then something acknowledged may need both halves.
 bool ImageImpl::lend_idle_journal(std::uint64_t bytes) {
+  const std::lock_guard leadership(commits_);
   const std::lock_guard lock(holding_);
   if (changed_.load(std::memory_order_acquire) || storage_.file().is_block_device()) return false;
   journal_reserved_.store(false, std::memory_order_release);
-  const std::uint64_t half_end =
-      header_.journal_offset + (1 + ((superblock_.epoch + 1) & 1)) * header_.journal_half_size;
-  bytes = std::min(align_up(bytes, kPage), header_.journal_half_size);
-  return storage_.zero(half_end - bytes, bytes).is_ok();
+  return journal_.lend_idle_half(superblock_.epoch, bytes).is_ok();
 }
 
 }  // namespace fvd

@@ -169,6 +169,7 @@ class Upgrade {
     const V1Header& h = state_->header();
     Superblock superblock;
     superblock.uuid = header_.uuid;
+    superblock.incompat = format::kIncompatJournalData;
     superblock.sequence = 1;
     superblock.self_offset = header_.superblock_offset[1];
     superblock.virtual_size = h.virtual_size;

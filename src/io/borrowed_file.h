@@ -12,6 +12,9 @@ class BorrowedFile final : public File {
   Status read(std::uint64_t offset, std::span<std::byte> out) override { return file_.read(offset, out); }
   Status write(std::uint64_t offset, std::span<const std::byte> data) override { return file_.write(offset, data); }
   Status sync() override { return file_.sync(); }
+  Status write_durably(std::uint64_t offset, std::span<const std::byte> data) override {
+    return file_.write_durably(offset, data);
+  }
   Status zero(std::uint64_t offset, std::uint64_t length) override { return file_.zero(offset, length); }
   Status reserve(std::uint64_t offset, std::uint64_t length) override { return file_.reserve(offset, length); }
   Status truncate(std::uint64_t size) override { return file_.truncate(size); }

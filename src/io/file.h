@@ -26,6 +26,12 @@ class File {
   // Makes completed writes, zeroing, and the size needed to read them durable (fdatasync). After a failure, what was
   // written since the last success may be lost and a later success says nothing about it.
   virtual Status sync() = 0;
+  // Writes all of `data` and makes it durable, it alone: what was written before may still be lost. On failure as
+  // write() and sync(). Cheapest where memory, offset and length are multiples of 4096 and the host has storage there.
+  virtual Status write_durably(std::uint64_t offset, std::span<const std::byte> data) {
+    if (Status s = write(offset, data); !s) return s;
+    return sync();
+  }
   // Makes the range read as zeros, giving its storage back to the host where that is possible.
   virtual Status zero(std::uint64_t offset, std::uint64_t length) = 0;
   // Reserves host storage for the range (content unchanged); success without doing so where the host cannot.

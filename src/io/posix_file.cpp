@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +19,8 @@
 #include <filesystem>
 #include <system_error>
 #include <thread>
+
+#include "base/aligned_bytes.h"
 
 namespace fvd {
 namespace {
@@ -38,6 +43,16 @@ struct flock lock_of(short type, bool serving_byte_only) {
   lock.l_whence = SEEK_SET;
   lock.l_len = serving_byte_only ? 1 : 0;  // 0: the whole file, however long it grows
   return lock;
+}
+
+// File systems that are known to make a write with RWF_DSYNC durable. Others may pass over it in silence: FUSE does not
+// tell its daemons of it.
+bool honours_dsync(int fd) {
+  constexpr std::array<std::uint32_t, 5> kKnown{EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+                                                TMPFS_MAGIC};
+  struct statfs fs {};
+  if (::fstatfs(fd, &fs) != 0) return false;
+  return std::find(kKnown.begin(), kKnown.end(), static_cast<std::uint32_t>(fs.f_type)) != kKnown.end();
 }
 
 Status lock_file(int fd, const std::string& path, LockMode mode) {
@@ -90,7 +105,13 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, cons
   return file;
 }
 
-PosixFile::~PosixFile() { ::close(fd_); }
+PosixFile::PosixFile(int fd, std::string path, bool block_device)
+    : fd_(fd), path_(std::move(path)), block_device_(block_device), honours_dsync_(block_device || honours_dsync(fd)) {}
+
+PosixFile::~PosixFile() {
+  if (direct_fd_ >= 0) ::close(direct_fd_);
+  ::close(fd_);
+}
 
 void PosixFile::closing() {
   struct flock lock = lock_of(F_UNLCK, true);
@@ -136,7 +157,45 @@ Status PosixFile::write(std::uint64_t offset, std::span<const std::byte> data) {
 
 Status PosixFile::sync() {
   // Never retried: after a failed fdatasync the kernel may have dropped the pages and marked them clean.
-  return ::fdatasync(fd_) == 0 ? Status::ok() : error("sync");
+  if (::fdatasync(fd_) == 0) return Status::ok();
+  // Data is lost: that is no matter of making room and trying again, whatever the host calls it.
+  const Status s = error("sync");
+  return s.code() == Code::kNoSpace ? Status(Code::kIo, s.message(), s.system_error()) : s;
+}
+
+// The same file, whatever its name is by now.
+int PosixFile::direct() {
+  std::call_once(opens_direct_, [this] {
+    direct_fd_ = ::open(("/proc/self/fd/" + std::to_string(fd_)).c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC | O_NOCTTY);
+  });
+  return direct_fd_;
+}
+
+Status PosixFile::write_durably(std::uint64_t offset, std::span<const std::byte> data) {
+  const auto is_aligned = [](std::uint64_t n) { return n % kDirectAlignment == 0; };
+  const auto by_sync = [&] {
+    if (Status s = write(offset, data); !s) return s;
+    return sync();
+  };
+  if (!honours_dsync_ || !is_aligned(reinterpret_cast<std::uintptr_t>(data.data())) || direct() < 0) return by_sync();
+  while (!data.empty()) {
+    if (!is_aligned(offset) || !is_aligned(data.size())) return by_sync();
+    const iovec piece{const_cast<std::byte*>(data.data()), data.size()};
+    const ssize_t n = ::pwritev2(direct_fd_, &piece, 1, static_cast<off_t>(offset), RWF_DSYNC);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      // A host that takes the flag of open(), but no such write.
+      if (errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS) return by_sync();
+      return error("write");
+    }
+    if (n == 0) {
+      errno = ENOSPC;
+      return error("write");
+    }
+    offset += static_cast<std::uint64_t>(n);
+    data = data.subspan(static_cast<std::size_t>(n));
+  }
+  return Status::ok();
 }
 
 Status PosixFile::zero(std::uint64_t offset, std::uint64_t length) {

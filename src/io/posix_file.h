@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 
@@ -36,6 +37,7 @@ class PosixFile final : public File {
   Status read(std::uint64_t offset, std::span<std::byte> out) override;
   Status write(std::uint64_t offset, std::span<const std::byte> data) override;
   Status sync() override;
+  Status write_durably(std::uint64_t offset, std::span<const std::byte> data) override;
   Status zero(std::uint64_t offset, std::uint64_t length) override;
   Status reserve(std::uint64_t offset, std::uint64_t length) override;
   Status truncate(std::uint64_t size) override;
@@ -48,13 +50,16 @@ class PosixFile final : public File {
   [[nodiscard]] const std::string& path() const override { return path_; }
 
  private:
-  PosixFile(int fd, std::string path, bool block_device)
-      : fd_(fd), path_(std::move(path)), block_device_(block_device) {}
+  PosixFile(int fd, std::string path, bool block_device);
   Status error(const char* operation) const;  // from errno
+  int direct();                               // a descriptor that goes past the page cache; -1: there is none
 
   const int fd_;
   const std::string path_;
   const bool block_device_;
+  const bool honours_dsync_;  // a write with RWF_DSYNC is durable, as far as is known
+  std::once_flag opens_direct_;
+  int direct_fd_ = -1;
 };
 
 // Where a file is that an image names: a relative `path` starts at the directory of the image at `image_path`; that of

@@ -16,13 +16,79 @@ namespace {
 constexpr std::uint64_t kFarthestLook = 64 << 20;
 constexpr std::uint64_t kPiece = 256 << 10;
 constexpr int kMostCandidates = 16;
+constexpr std::uint64_t kStep = 1 << 20;        // what is written over ahead at a time
+constexpr std::uint64_t kBatchesAHalf = 16;     // of the most data, at least
+constexpr std::uint64_t kMostData = 512 << 10;  // more is written faster to its place than twice
 
 }  // namespace
 
-Status Journal::append(JournalPosition& at, format::BatchBuilder& batch) {
+std::uint64_t Journal::most_data() const { return std::min<std::uint64_t>(half_size_ / kBatchesAHalf, kMostData); }
+
+void Journal::reserve_for(std::uint64_t virtual_chunks) {
+  const std::uint64_t table = align_up(virtual_chunks * sizeof(std::uint32_t), format::kPage);
+  reserved_size_ = std::min(half_size_, std::max(kLeastReserved, table));
+}
+
+Result<std::uint64_t> Journal::written(std::uint64_t half) {
+  std::optional<std::uint64_t>& known = written_[half];
+  if (!known) {
+    const std::uint64_t start = offset_ + half * half_size_;
+    auto hole = storage_.file().seek_hole(start, start + half_size_);
+    if (!hole) return hole.status();
+    known = align_down(*hole - start, format::kPage);
+  }
+  return *known;
+}
+
+Result<bool> Journal::has_room(const JournalPosition& at, std::size_t padded_size, Durably durably) {
+  if (!fits(at, padded_size)) return false;
+  const std::uint64_t end = at.offset + padded_size;
+  if (durably == Durably::kNo && end <= reserved_size_) return true;
+  const std::uint64_t half = at.epoch & 1;
+  auto have = written(half);
+  if (!have) return have.status();
+  if (end <= *have) return true;
+  // Up to `at` batches were written.
+  const std::uint64_t from = std::max(*have, at.offset);
+  const std::uint64_t to = std::min(half_size_, align_up(end, kStep));
+  const Status s = storage_.write_zeros_durably(offset_ + half * half_size_ + from, to - from);
+  if (s.code() == Code::kNoSpace) return false;
+  if (!s) return s;
+  written_[half] = to;
+  has_grown_ = has_grown_ || to > reserved_size_;
+  return true;
+}
+
+Status Journal::shrink(bool all) {
+  if (!all && !has_grown_) return Status::ok();
+  for (std::uint64_t half = 0; half < 2; ++half) {
+    auto have = written(half);
+    if (!have) return have.status();
+    if (*have <= reserved_size_) continue;
+    written_[half].reset();
+    const Status s = storage_.give_back(offset_ + half * half_size_ + reserved_size_, half_size_ - reserved_size_);
+    if (!s) return s;
+  }
+  return Status::ok();
+}
+
+Status Journal::lend_idle_half(std::uint64_t epoch, std::uint64_t bytes) {
+  const std::uint64_t half = (epoch + 1) & 1;
+  written_[half].reset();
+  auto have = written(half);
+  if (!have) return have.status();
+  written_[half].reset();
+  const std::uint64_t top = std::max(*have, reserved_size_);
+  const std::uint64_t from = top - std::min(align_up(bytes, format::kPage), top);
+  return storage_.give_back(offset_ + half * half_size_ + from, half_size_ - from);
+}
+
+Status Journal::append(JournalPosition& at, format::BatchBuilder& batch, Durably durably) {
   std::uint32_t crc = 0;
   const auto bytes = batch.finish(at.epoch, at.salt, at.next_sequence, at.previous_crc, &crc);
-  if (Status s = storage_.write(Structure::kJournal, file_offset(at), bytes); !s) return s;
+  const Status s = durably == Durably::kYes ? storage_.write_durably(Structure::kJournal, file_offset(at), bytes)
+                                            : storage_.write(Structure::kJournal, file_offset(at), bytes);
+  if (!s) return s;
   at.offset += bytes.size();
   ++at.next_sequence;
   at.previous_crc = crc;
@@ -30,7 +96,7 @@ Status Journal::append(JournalPosition& at, format::BatchBuilder& batch) {
 }
 
 Status Journal::replay(JournalPosition& at, const format::Geometry& geometry, std::uint32_t virtual_chunks,
-                       std::uint32_t chunk_limit, const std::function<void(const format::JournalRecord&)>& apply) {
+                       std::uint32_t chunk_limit, const Apply& apply) {
   std::vector<std::byte> bytes(format::kPage);
   while (at.offset + format::kPage <= half_size_) {
     bytes.resize(format::kPage);
@@ -43,7 +109,11 @@ Status Journal::replay(JournalPosition& at, const format::Geometry& geometry, st
     auto whole = finish_batch(file_offset(at), batch, &bytes);
     if (!whole) return whole.status();
     if (!*whole) break;  // torn: it never became durable
-    if (Status s = format::for_each_record(bytes, batch, geometry, virtual_chunks, chunk_limit, apply); !s) return s;
+    const std::uint64_t where = file_offset(at);
+    const auto apply_one = [&](const format::JournalRecord& record) { apply(record, where); };
+    if (Status s = format::for_each_record(bytes, batch, geometry, virtual_chunks, chunk_limit, apply_one); !s) {
+      return s;
+    }
     at.offset += align_up(batch.length, format::kPage);
     ++at.next_sequence;
     at.previous_crc = batch.crc;

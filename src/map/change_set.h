@@ -25,6 +25,11 @@ class ChangeSet {
     const std::lock_guard lock(mutex_);
     return dirty_list_.empty();
   }
+  // Changed since the last take().
+  [[nodiscard]] bool contains(std::uint32_t virtual_chunk) const {
+    const std::lock_guard lock(mutex_);
+    return dirty_.test(virtual_chunk);
+  }
   // What changed since the last take(); give it back with put_back() when the commit fails.
   std::vector<std::uint32_t> take() {
     const std::lock_guard lock(mutex_);

@@ -17,6 +17,7 @@ void ChunkAllocator::reset(std::uint32_t chunks_in_file, const Bits& used) {
   used_.assign(limit_ / 64 + 1, 0);
   unzeroed_.assign(limit_ / 64 + 1, ~std::uint64_t{0});
   was_used_.assign(limit_ / 64 + 1, 0);
+  zeroed_.assign(limit_ / 64 + 1, 0);
   set(used_, 0, true);
   used_count_ = 0;
   used.for_each([&](std::uint32_t c) {
@@ -73,16 +74,19 @@ Status ChunkAllocator::grow(std::uint32_t count) {
     added = count;
     s = file_.truncate(geometry_.file_offset(limit_ - 1 + added) + geometry_.chunk_size());
   }
+  grown_.store(true, std::memory_order_release);
   if (!s) return s;
   const std::uint32_t old_limit = limit_;
   limit_ += added;
   used_.resize(limit_ / 64 + 1, 0);
   unzeroed_.resize(limit_ / 64 + 1, 0);
   was_used_.resize(limit_ / 64 + 1, 0);
+  zeroed_.resize(limit_ / 64 + 1, 0);
   for (std::uint32_t c = old_limit; c < limit_; ++c) {
     set(used_, c, false);
     set(unzeroed_, c, file_.is_block_device() || geometry_.file_offset(c) < *size);
     set(was_used_, c, false);
+    set(zeroed_, c, false);
   }
   return Status::ok();
 }
@@ -133,10 +137,12 @@ Result<ChunkAllocator::Allocation> ChunkAllocator::allocate_zeroed() {
 }
 
 ChunkAllocator::Allocation ChunkAllocator::take(std::uint32_t first, std::uint32_t count) {
-  Allocation result{first, true};
+  Allocation result{first, true, false};
   for (std::uint32_t c = first; c < first + count; ++c) {
     set(used_, c, true);
     result.reads_zero = result.reads_zero && !bit(unzeroed_, c);
+    result.was_zeroed = result.was_zeroed || bit(zeroed_, c);
+    set(zeroed_, c, false);
     set(unzeroed_, c, true);  // whatever it holds from now on
     set(was_used_, c, true);
   }
@@ -151,6 +157,7 @@ void ChunkAllocator::release(std::uint32_t first, std::uint32_t count, bool read
     if (!bit(used_, c)) continue;
     set(used_, c, false);
     set(unzeroed_, c, !reads_zero);
+    set(zeroed_, c, reads_zero);
     if (reads_zero) set(was_used_, c, false);
     --used_count_;
   }
@@ -173,6 +180,7 @@ Status ChunkAllocator::cut_tail() {
   used_.resize(limit_ / 64 + 1);
   unzeroed_.resize(limit_ / 64 + 1);
   was_used_.resize(limit_ / 64 + 1);
+  zeroed_.resize(limit_ / 64 + 1);
   return Status::ok();
 }
 

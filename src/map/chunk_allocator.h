@@ -30,6 +30,7 @@ class ChunkAllocator {
   struct Allocation {
     std::uint32_t first = 0;
     bool reads_zero = false;  // the whole run is known to read as zeros
+    bool was_zeroed = false;  // some of it since the image was opened, which may not be durable
   };
   // `count` consecutive chunks. kNoSpace when the file cannot hold them.
   Result<Allocation> allocate(std::uint32_t count = 1);
@@ -40,6 +41,9 @@ class ChunkAllocator {
   Result<Allocation> allocate_zeroed();
   // Gives chunks back. `reads_zero`: they have been zeroed, durably so by the next commit.
   void release(std::uint32_t first, std::uint32_t count, bool reads_zero);
+
+  // The file has grown since the last call, which only a sync makes durable.
+  bool take_grown() { return grown_.exchange(false, std::memory_order_acq_rel); }
 
   // Cuts off the free chunks at the end of the file. No effect on a block device.
   Status cut_tail();
@@ -94,8 +98,10 @@ class ChunkAllocator {
   std::vector<std::uint64_t> used_;      // bit c: chunk c; bit 0 is set and never handed out
   std::vector<std::uint64_t> unzeroed_;  // of free chunks: may hold anything
   std::vector<std::uint64_t> was_used_;  // see Run
+  std::vector<std::uint64_t> zeroed_;    // of free chunks: see Allocation::was_zeroed
   std::atomic<std::uint32_t> limit_{1};  // chunks 1..limit_-1 lie in the file; changed under the mutex
-  std::uint32_t cursor_ = 1;             // where the next search begins
+  std::atomic<bool> grown_{false};
+  std::uint32_t cursor_ = 1;  // where the next search begins
   std::uint32_t used_count_ = 0;
 };
 

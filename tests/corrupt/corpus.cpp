@@ -77,6 +77,8 @@ Bytes make(bool close, const std::string& base) {
   EXPECT_OK(image->discard(8 * kSmallChunk, kSmallChunk));
   write_all(*image, kSmallChunk, pattern(512, 9));
   EXPECT_OK(image->flush());
+  write_all(*image, 14 * kSmallChunk + 1024, pattern(512, 10));
+  EXPECT_OK(image->flush());
   return content(*disk->clone());  // as if the process had been killed: the journal stays
 }
 

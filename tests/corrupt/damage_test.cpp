@@ -218,7 +218,7 @@ TEST(DamageTest, WrongValuesInTheSuperblock) {
                   {"own offset", 16, 8, {0, at + kPage}},
                   {"uuid", 24, 1, {not_the_byte_at(at + 24)}},
                   {"sequence", 40, 8, {0, kHuge}},
-                  {"incompat", 48, 8, {1, 2, 1ULL << 63}},
+                  {"incompat", 48, 8, {3, 4, 1ULL << 63}},
                   {"flags", 72, 4, {2, kHuge}},
                   {"next_snapshot_id", 76, 4, {0, 1, 3}},
                   {"virtual_size", 80, 8, {0, 1, 512, kHuge, kHuge - 511, 1ULL << 47}},

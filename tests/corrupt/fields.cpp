@@ -195,6 +195,16 @@ void batch_fields(Collector& out, const Anatomy& image, std::size_t number) {
   const auto records = load_le<std::uint32_t>(image.bytes->data() + at + 12);
   for (std::uint32_t i = 0; i < records; ++i) {
     const std::string name = "record " + std::to_string(i) + ", ";
+    if (load_le<std::uint32_t>(image.bytes->data() + at + record + 4) == format::JournalRecord::kDataEntry) {
+      const auto sectors = load_le<std::uint32_t>(image.bytes->data() + at + record + 12);
+      out.add(name + "virtual chunk", record, 4, last);
+      out.add(name + "data", record + 4, 4, last);
+      out.add(name + "first sector", record + 8, 4, last);
+      out.add(name + "sectors", record + 12, 4, last);
+      out.bytes(name + "content", record + 16, 32, last);
+      record += 16 + std::uint64_t{sectors} * format::JournalRecord::kSector;
+      continue;
+    }
     const auto words = load_le<std::uint16_t>(image.bytes->data() + at + record + 14);
     out.add(name + "virtual chunk", record, 4, last);
     out.add(name + "entry", record + 4, 4, last);

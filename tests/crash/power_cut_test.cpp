@@ -124,17 +124,30 @@ TEST(PowerCutRecovery, RecoveryThatIsCutRecovers) {
   }
 }
 
+// But for data that the journal alone has, which goes to its place.
 TEST(PowerCutOpen, OpeningChangesNothing) {
-  TrackedImage image(unclean_image());
-  const auto disk = image.disk().clone();
-  std::atomic<int> changes = 0;
-  disk->set_hook([&changes](DiskOperation operation) {
-    changes += operation != DiskOperation::kRead && operation != DiskOperation::kSync ? 1 : 0;
-  });
-  const auto opened = open_disk(*disk);
-  ASSERT_NE(opened, nullptr);
-  EXPECT_EQ(difference(image.world().current, read_all(*opened)), "");
-  EXPECT_EQ(changes, 0);
+  for (const JournalSize journal : {JournalSize::kDefault, JournalSize::kTwoBatches}) {
+    TrackedImage image(unclean_image(journal));
+    const auto disk = image.disk().clone();
+    std::atomic<int> changes = 0;
+    disk->set_hook([&changes](DiskOperation operation) {
+      changes += operation != DiskOperation::kRead && operation < DiskOperation::kSync ? 1 : 0;
+    });
+    const auto opened = open_disk(*disk);
+    ASSERT_NE(opened, nullptr);
+    EXPECT_EQ(difference(image.world().current, read_all(*opened)), "");
+    EXPECT_EQ(changes, journal == JournalSize::kDefault ? 1 : 0);
+    // Who must not write reads it from there.
+    changes = 0;
+    OpenOptions read_only = quiet();
+    read_only.read_only = true;
+    const auto again = disk->clone();
+    again->set_hook([&changes](DiskOperation operation) { changes += operation != DiskOperation::kRead ? 1 : 0; });
+    auto reader = Image::open_on(again->open(), read_only);
+    ASSERT_OK(reader);
+    EXPECT_EQ(difference(image.world().current, read_all(**reader)), "");
+    EXPECT_EQ(changes, 0);
+  }
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ void demand(const Verdict& verdict) {
 std::unique_ptr<TrackedImage> build_start(JournalSize journal) {
   CreateOptions options = small_chunks(kStartSize);
   if (journal == JournalSize::kTwoBatches) options.journal_half_size = 8192;
+  if (journal == JournalSize::kSmall) options.journal_half_size = 65536;
   auto image = std::make_unique<TrackedImage>(options);
   demand(image->write(at(kSharedComplete), pattern(kSmallChunk, 1)));
   demand(image->write(at(kSharedPartial, 8192), pattern(12288, 2)));
@@ -108,14 +109,14 @@ Verdict small_commit(TrackedImage& image, std::uint64_t number) {
 std::unique_ptr<TrackedImage> build_before_checkpoint() {
   std::uint64_t needed = 0;
   {
-    TrackedImage trial(starting_image());
+    TrackedImage trial(starting_image(JournalSize::kSmall));
     const std::uint64_t before = metric(*trial.image(), "fvd_checkpoints_total");
     while (metric(*trial.image(), "fvd_checkpoints_total") == before) {
       demand(small_commit(trial, needed++));
       if (needed > 20000) throw std::runtime_error("no checkpoint after 20,000 commits");
     }
   }
-  auto image = std::make_unique<TrackedImage>(starting_image());
+  auto image = std::make_unique<TrackedImage>(starting_image(JournalSize::kSmall));
   for (std::uint64_t i = 0; i + 1 < needed; ++i) demand(small_commit(*image, i));
   demand(image->killed());
   return image;
@@ -260,6 +261,45 @@ std::vector<Scenario> build_scenarios() {
   list.push_back(
       {"Preallocate", steps({[](TrackedImage& image) { return image.preallocate(0, kStartSize); }, flush()})});
 
+  // Small synced writes, whose data goes into the journal, and what may come after them.
+  const auto add_synced = [&list](const std::string& name, std::vector<Step> then) {
+    then.insert(then.begin(), {write(at(kSharedComplete, 8192), 4096, 100), write(at(kEmptyChunk, 4096), 4096, 101),
+                               write(at(kOwnedPartial, 8192), 700, 102), flush()});
+    list.push_back({"Synced" + name, steps(std::move(then))});
+  };
+  const Step again =
+      steps({write(at(kEmptyChunk, 4096), 4096, 103), write(at(kSharedComplete, 8704), 512, 104), flush()});
+  const Step much = write(at(8), 2 * kSmallChunk, 105);
+  const Step to_chunk = write(at(kEmptyChunk, 4096), 4096, 106);
+  add_synced("Again", {again, to_chunk, write(at(kOwnedComplete, 512), 512, 107), flush(), again, to_chunk});
+  add_synced("InPlace", {write(at(kOwnedComplete, 512), 512, 107), flush(), write(at(kOwnedComplete, 512), 512, 108)});
+  add_synced("ThenMuch", {again, much, to_chunk, flush(), again, much, to_chunk, flush(), to_chunk});
+  add_synced("ThenDiscard", {[](TrackedImage& image) { return image.discard(at(kEmptyChunk), kSmallChunk); }, flush(),
+                             write(at(kDiscarded), kSmallChunk, 109), flush(), to_chunk, flush(), to_chunk});
+  // Into new chunks at the end of the file, which are known to read as zeros.
+  add_synced("ThenElsewhere",
+             {resize(30 * kSmallChunk), write(at(12), 14 * kSmallChunk, 114), flush(),
+              write(at(kDiscarded, 4096), 4096, 111), flush(), write(at(26, 4096), 4096, 115), flush(),
+              [](TrackedImage& image) { return image.discard(at(kDiscarded), kSmallChunk); }, flush(),
+              write(at(kDiscarded, 20480), 4096, 112), flush(), write(at(kDiscarded, 20480), 512, 113)});
+  add_synced("ThenPunch",
+             {[](TrackedImage& image) { return image.discard(at(kEmptyChunk, 4096), 2048); }, flush(), again});
+  add_synced("ThenCopy", {[](TrackedImage& image) { return image.copy("s3", at(8), at(kEmptyChunk), kSmallChunk); },
+                          flush(), to_chunk, flush()});
+  add_synced("ThenRename", {[](TrackedImage& image) { return image.rename("s2", "golden"); }, again, to_chunk});
+  add_synced("ThenDelete", {remove("s3"), again, remove("s2"), again, remove("s1"), again, much, flush()});
+  add_synced("ThenCreate", {create("new"), again, create("newer"), to_chunk, flush()});
+  add_synced("ThenGoto", {go_to("s3"), again, to_chunk, go_to("s1"), again});
+  add_synced("ThenGrow", {resize(20 * kSmallChunk), again, write(at(15), 4096, 110), flush()});
+  add_synced("ThenShrink", {resize(at(kEmptyChunk, 4096)), again, resize(kStartSize), again});
+  add_synced("ThenImport", {import("s2", kStartSize, import_pieces()), again, if_imported(go_to("imported")), again});
+  add_synced("ThenCompact", {[](TrackedImage& image) { return image.compact(); }, again, to_chunk});
+  add_synced("ThenPreallocate",
+             {[](TrackedImage& image) { return image.preallocate(0, kStartSize); }, flush(), again, to_chunk});
+  add_synced("ThenClose", {[](TrackedImage& image) { return image.close(); }});
+  add_synced("ThenKill", {to_chunk, [](TrackedImage& image) { return image.killed(); }, to_chunk, again, to_chunk, much,
+                          flush(), [](TrackedImage& image) { return image.killed(); }, again, to_chunk});
+
   for (const bool unsynced : {false, true}) {
     const std::string suffix = unsynced ? "AfterUnsyncedWrites" : "";
     const auto add = [&](const std::string& name, Step step) {
@@ -354,8 +394,9 @@ Verdict run_steps(TrackedImage& image, const std::vector<Step>& steps) {
 
 const TrackedImage& starting_image(JournalSize journal) {
   static const std::unique_ptr<TrackedImage> kDefault = build_start(JournalSize::kDefault);
+  static const std::unique_ptr<TrackedImage> kSmall = build_start(JournalSize::kSmall);
   static const std::unique_ptr<TrackedImage> kTwoBatches = build_start(JournalSize::kTwoBatches);
-  return journal == JournalSize::kDefault ? *kDefault : *kTwoBatches;
+  return journal == JournalSize::kDefault ? *kDefault : journal == JournalSize::kSmall ? *kSmall : *kTwoBatches;
 }
 
 const TrackedImage& unclean_image(JournalSize journal) {

@@ -30,7 +30,8 @@ enum StartChunk : std::uint64_t {
 };
 inline constexpr std::uint64_t kStartSize = 10 * kSmallChunk + 3 * kSectorSize;
 
-enum class JournalSize : std::uint8_t { kDefault, kTwoBatches };  // the latter: nearly every operation checkpoints
+// kSmall: a checkpoint comes after some dozen commits; kTwoBatches: nearly every operation checkpoints.
+enum class JournalSize : std::uint8_t { kDefault, kSmall, kTwoBatches };
 
 // At rest (closed): snapshots s4 (held) -> s1 -> s2 -> current-state, s1 -> s3 (a leaf).
 const TrackedImage& starting_image(JournalSize journal = JournalSize::kDefault);

@@ -88,9 +88,9 @@ TEST(GoldenTest, SuperblockNamesTheFeatureThatIsUnknown) {
   s.encode(page);
   page[48] |= std::byte{1 << 5};
   const std::string name = "wings";
-  page[1208 + 48] = std::byte{0};
-  page[1208 + 49] = std::byte{5};
-  std::copy_n(std::as_bytes(std::span(name)).begin(), name.size(), page.begin() + 1208 + 50);
+  page[1208 + 96] = std::byte{0};
+  page[1208 + 97] = std::byte{5};
+  std::copy_n(std::as_bytes(std::span(name)).begin(), name.size(), page.begin() + 1208 + 98);
   store_le(page.data() + 12, crc32c(std::span<const std::byte>(page).subspan(16)));
   const auto back = format::Superblock::decode(page, s.self_offset, s.uuid, example_header().geometry());
   EXPECT_EQ(back.code(), Code::kUnsupported);
@@ -172,6 +172,60 @@ TEST(GoldenTest, JournalBatch) {
   EXPECT_FALSE(format::decode_batch_header(bytes, 0x1112131415161718, 0x2122232425262728, 0x31, 0, kPage, &batch));
   EXPECT_FALSE(
       format::decode_batch_header(bytes, 0x1112131415161718, 0x2122232425262728, 0x31, 0x41424344, 80, &batch));
+}
+
+TEST(GoldenTest, JournalBatchWithData) {
+  using Kind = format::JournalRecord::Kind;
+  std::uint32_t crc = 0;
+  const auto bytes = example_data_batch(&crc);
+  expect_golden("journal-data", bytes);
+  format::JournalBatch batch;
+  ASSERT_TRUE(
+      format::decode_batch_header(bytes, 0x1112131415161718, 0x2122232425262728, 0x31, 0x41424344, 8192, &batch));
+  ASSERT_TRUE(format::batch_crc_is_right(bytes, batch));
+  std::vector<Kind> kinds;
+  const auto apply = [&](const format::JournalRecord& r) {
+    kinds.push_back(r.kind);
+    if (r.kind != Kind::kData) return;
+    EXPECT_EQ(r.virtual_chunk, 1U);
+    EXPECT_EQ(r.first_sector, 0x2FU);
+    ASSERT_EQ(r.data.size(), 1024U);
+    EXPECT_EQ(r.data.data(), bytes.data() + r.data_offset);
+    EXPECT_EQ(r.data[1023], std::byte{16});
+  };
+  const format::Geometry geometry = example_header().geometry();
+  const Status s = format::for_each_record(bytes, batch, geometry, 4, 100, apply);
+  ASSERT_TRUE(s.is_ok()) << s.message();
+  EXPECT_EQ(kinds, (std::vector<Kind>{Kind::kMapping, Kind::kInPlace, Kind::kData}));
+}
+
+TEST(GoldenTest, JournalDataThatBreaksTheFormat) {
+  std::uint32_t crc = 0;
+  const auto sound = example_data_batch(&crc);
+  const format::Geometry geometry = example_header().geometry();
+  constexpr std::size_t kInPlace = 64 + 16;
+  constexpr std::size_t kData = kInPlace + 16;
+  const auto refused = [&](std::size_t at, std::uint32_t value, const std::string& why) {
+    auto bytes = sound;
+    store_le(bytes.data() + at, value);
+    format::JournalBatch batch;
+    ASSERT_TRUE(format::decode_batch_header(bytes, 8192, &batch));
+    const Status s = format::for_each_record(bytes, batch, geometry, 4, 100, [](const format::JournalRecord&) {});
+    EXPECT_EQ(s.code(), Code::kCorrupt) << at;
+    EXPECT_NE(s.message().find(why), std::string::npos) << s.message();
+  };
+  const auto sectors = static_cast<std::uint32_t>(geometry.chunk_size() / 512);
+  refused(kData, 4, "past the end of the disk");
+  refused(kData + 4, 0x80000002, "an entry out of range");
+  refused(kData + 8, sectors - 1, "beyond its chunk");
+  refused(kData + 8, 0xFFFFFFFF, "beyond its chunk");
+  refused(kData + 12, 0, "empty");
+  refused(kData + 12, 3, "cut off");
+  refused(kData + 12, 1, "behind the last record");
+  refused(kData + 12, 0xFFFFFFFF, "beyond its chunk");
+  refused(kInPlace, 1, "a reserved field is in use");
+  refused(kInPlace + 8, 1, "a reserved field is in use");
+  refused(kInPlace + 12, 1, "a reserved field is in use");
 }
 
 TEST(GoldenTest, Stream) {

@@ -42,7 +42,7 @@ inline format::Superblock example_superblock() {
   s.self_offset = 0x2000;
   s.uuid = example_uuid();
   s.sequence = 0x0102030405060708;
-  s.incompat = format::kIncompatBaseImage;
+  s.incompat = format::kIncompatBaseImage | format::kIncompatJournalData;
   s.flags = format::Superblock::kFlagClean;
   s.next_snapshot_id = 0x11121314;
   s.virtual_size = 0x123456 * 512ULL;
@@ -117,6 +117,17 @@ inline std::vector<std::byte> example_batch(std::uint32_t* crc) {
   format::BatchBuilder batch;
   batch.add({1, 6, 0, 0, {}});
   batch.add({3, 10 | format::kPartialFlag, format::kOriginZero, 0, words});
+  const auto bytes = batch.finish(0x1112131415161718, 0x2122232425262728, 0x31, 0x41424344, crc);
+  return {bytes.begin(), bytes.end()};
+}
+
+inline std::vector<std::byte> example_data_batch(std::uint32_t* crc) {
+  format::BatchBuilder batch;
+  batch.add({1, 6, 0, 0, {}});
+  batch.add_in_place();
+  const auto place = batch.add_data(1, 0x2F, 1024);
+  place.front() = std::byte{1};
+  place.back() = std::byte{16};
   const auto bytes = batch.finish(0x1112131415161718, 0x2122232425262728, 0x31, 0x41424344, crc);
   return {bytes.begin(), bytes.end()};
 }

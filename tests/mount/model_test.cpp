@@ -291,6 +291,12 @@ Verdict ModelTest::apply(const Step& step, std::size_t number) {
     }
     case Kind::kFlush:
       return ::fsync(reader_->get()) == 0 ? Verdict() : failed("fsync");
+    case Kind::kSynced:
+      for (const SyncedWrite& one : synced_writes_of(step, content_.size())) {
+        if (Verdict verdict = write(one.range, step); !verdict.empty()) return verdict;
+        if (one.flushed && ::fsync(reader_->get()) != 0) return failed("fsync");
+      }
+      return {};
     case Kind::kCopy: {
       const std::uint64_t shift = random[3] % 3 << 16;
       const std::uint64_t to = random[3] % 5 == 0 ? random[3] / 5 % content_.size() : range.offset + shift;

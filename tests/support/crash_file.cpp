@@ -129,26 +129,21 @@ class CrashFile final : public File {
         disk_->current_.missing(offset, data.size()));
   }
 
-  Status sync() override {
-    disk_->call_hook(DiskOperation::kSync);
+  Status write_durably(std::uint64_t offset, std::span<const std::byte> data) override {
+    disk_->call_hook(DiskOperation::kWrite);
     std::lock_guard lock(disk_->mutex_);
-    switch (disk_->begin(DiskOperation::kSync, 0)) {
-      case CrashDisk::Outcome::kGo:
-      case CrashDisk::Outcome::kShort:
-        break;
-      case CrashDisk::Outcome::kFail:
-        // As Linux does it: what was pending counts as written back from now on, whether it reached the disk or not.
-        CrashDisk::survive(disk_->pending_, disk_->total_ * 7 + 4, &disk_->durable_);
-        disk_->pending_.clear();
-        return io_error("fdatasync");
-      default:
-        return io_error("fdatasync");
-    }
-    // Not a copy of what reads see: what an earlier failed sync lost stays lost.
-    for (const auto& change : disk_->pending_) CrashDisk::apply(change, &disk_->durable_);
-    disk_->pending_.clear();
-    ++disk_->syncs_;
-    return {};
+    const Status s =
+        disk_->change({DiskOperation::kWrite, offset, data.size(),
+                       std::make_shared<const std::vector<std::byte>>(data.begin(), data.end()), offset + data.size()},
+                      disk_->current_.missing(offset, data.size()));
+    if (s.is_ok()) disk_->settle(offset, offset + data.size());
+    return s;
+  }
+
+  Status sync() override {
+    Status s = sync_now();
+    if (s.is_ok()) disk_->call_hook(DiskOperation::kSynced);
+    return s;
   }
 
   Status zero(std::uint64_t offset, std::uint64_t length) override {
@@ -199,6 +194,28 @@ class CrashFile final : public File {
   [[nodiscard]] const std::string& path() const override { return path_; }
 
  private:
+  Status sync_now() {
+    disk_->call_hook(DiskOperation::kSync);
+    std::lock_guard lock(disk_->mutex_);
+    switch (disk_->begin(DiskOperation::kSync, 0)) {
+      case CrashDisk::Outcome::kGo:
+      case CrashDisk::Outcome::kShort:
+        break;
+      case CrashDisk::Outcome::kFail:
+        // As Linux does it: what was pending counts as written back from now on, whether it reached the disk or not.
+        CrashDisk::survive(disk_->pending_, disk_->total_ * 7 + 4, &disk_->durable_);
+        disk_->pending_.clear();
+        return io_error("fdatasync");
+      default:
+        return io_error("fdatasync");
+    }
+    // Not a copy of what reads see: what an earlier failed sync lost stays lost.
+    for (const auto& change : disk_->pending_) CrashDisk::apply(change, &disk_->durable_);
+    disk_->pending_.clear();
+    ++disk_->syncs_;
+    return {};
+  }
+
   std::shared_ptr<CrashDisk> disk_;
   std::string path_ = "crash-disk";
 };
@@ -403,6 +420,38 @@ void CrashDisk::record_sectors(std::uint64_t offset, std::uint64_t end, std::uin
   const std::uint64_t length = bytes.size();
   pending_.push_back({DiskOperation::kWrite, start, length,
                       std::make_shared<const std::vector<std::byte>>(std::move(bytes)), grows_to});
+}
+
+// What the range holds is durable, whatever becomes of other changes; so nothing that is pending touches it any more.
+void CrashDisk::settle(std::uint64_t offset, std::uint64_t end) {
+  offset = offset / kSector * kSector;
+  end = (end + kSector - 1) / kSector * kSector;
+  std::vector<Change> left;
+  for (Change& change : pending_) {
+    const std::uint64_t change_end = change.offset + change.length;
+    const bool is_content = change.kind == DiskOperation::kWrite || change.kind == DiskOperation::kZero;
+    if (!is_content || change_end <= offset || change.offset >= end) {
+      left.push_back(std::move(change));
+      continue;
+    }
+    const auto keep = [&](std::uint64_t from, std::uint64_t to) {
+      if (from >= to) return;
+      Change part{change.kind, from, to - from, nullptr, std::min(change.end, to)};
+      if (change.data) {
+        const auto begin = change.data->begin() + static_cast<std::ptrdiff_t>(from - change.offset);
+        part.data =
+            std::make_shared<const std::vector<std::byte>>(begin, begin + static_cast<std::ptrdiff_t>(to - from));
+      }
+      left.push_back(std::move(part));
+    };
+    keep(change.offset, offset);
+    keep(end, change_end);
+  }
+  pending_ = std::move(left);
+  std::vector<std::byte> bytes(end - offset);
+  current_.read(offset, bytes);
+  durable_.write(offset, bytes);
+  ++syncs_;
 }
 
 void CrashDisk::apply(const Change& change, SparseBytes* to) {

@@ -7,7 +7,8 @@
 // The model of power loss: content at the last successful sync is exact. Every later write, zeroing and change of size
 // is kept, dropped, or torn at 512-byte boundaries, each for itself. A later change of the same sector may be lost
 // while an earlier one is kept, so every reordering that a disk could do is among the outcomes. The call that was in
-// flight at the cut is one of these changes. A sync that was in flight has promised nothing.
+// flight at the cut is one of these changes. A sync that was in flight has promised nothing. A durable write makes its
+// own range exact and no other change.
 #ifndef FVD_TESTS_SUPPORT_CRASH_FILE_H_
 #define FVD_TESTS_SUPPORT_CRASH_FILE_H_
 
@@ -51,7 +52,8 @@ class SparseBytes {
   std::uint64_t size_ = 0;
 };
 
-enum class DiskOperation : std::uint8_t { kRead, kWrite, kZero, kReserve, kTruncate, kSync };
+// kSynced is no operation: the hook is called with it before a sync that succeeded returns.
+enum class DiskOperation : std::uint8_t { kRead, kWrite, kZero, kReserve, kTruncate, kSync, kSynced };
 
 // What happens at operation number `at`, counted from 1 at arm().
 struct Fault {
@@ -111,6 +113,7 @@ class CrashDisk : public std::enable_shared_from_this<CrashDisk> {
   void call_hook(DiskOperation operation);
   Status change(Change change, std::uint64_t allocates);
   void apply_partly(const Change& change);
+  void settle(std::uint64_t offset, std::uint64_t end);
   void record(const Change& change, const SparseBytes& after);
   void record_sectors(std::uint64_t offset, std::uint64_t end, std::uint64_t grows_to, const SparseBytes& after);
   static void apply(const Change& change, SparseBytes* to);

@@ -15,11 +15,12 @@ struct Weight {
   unsigned weight;
 };
 
-constexpr std::array<Weight, 17> kWeights{{{Kind::kWrite, 40},
+constexpr std::array<Weight, 18> kWeights{{{Kind::kWrite, 40},
                                            {Kind::kRead, 12},
                                            {Kind::kDiscard, 7},
                                            {Kind::kPreallocate, 1},
                                            {Kind::kFlush, 10},
+                                           {Kind::kSynced, 12},
                                            {Kind::kCopy, 6},
                                            {Kind::kResize, 2},
                                            {Kind::kCreate, 7},
@@ -36,9 +37,10 @@ constexpr std::array<Weight, 17> kWeights{{{Kind::kWrite, 40},
 }  // namespace
 
 const char* kind_name(Step::Kind kind) {
-  constexpr std::array<const char*, 20> kNames{
-      "write",  "read",     "discard", "preallocate", "flush",   "copy",   "resize",  "create", "goto", "delete",
-      "rename", "describe", "hold",    "import",      "compact", "reopen", "compare", "cut",    "kill", "error"};
+  constexpr std::array<const char*, 21> kNames{"write",    "read",   "discard", "preallocate", "flush",  "synced",
+                                               "copy",     "resize", "create",  "goto",        "delete", "rename",
+                                               "describe", "hold",   "import",  "compact",     "reopen", "compare",
+                                               "cut",      "kill",   "error"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -60,6 +62,22 @@ StepRange range_of(const Step& step, std::uint64_t size) {
   offset = offset / unit * unit;
   if (step.random[3] % 16 != 0 && offset < size) length = std::min(length, size - offset);
   return {offset, length};
+}
+
+std::vector<SyncedWrite> synced_writes_of(const Step& step, std::uint64_t size) {
+  std::vector<SyncedWrite> list;
+  const std::uint64_t chunks = std::max<std::uint64_t>(size / kChunk, 1);
+  for (std::uint64_t i = 0; i <= step.random[0] % 5; ++i) {
+    const std::uint64_t number = step.random[2] >> (12 * i);
+    const std::uint64_t chunk = (step.random[1] + number % 2) % chunks;
+    std::uint64_t offset = chunk * kChunk + number / 2 % 4 * 4096;
+    std::uint64_t length = 4096;
+    if (number / 8 % 4 == 1) offset += number / 32 % 8 * kSectorSize, length = kSectorSize;
+    if (number / 8 % 4 == 2) offset += number / 32 % 100, length = 1 + number / 32 % 100;
+    if (offset >= size) continue;
+    list.push_back({{offset, std::min(length, size - offset)}, step.random[3] + i, (step.random[3] >> i) % 4 != 0});
+  }
+  return list;
 }
 
 History random_history(std::uint64_t seed, const HistoryOptions& options) {
@@ -89,7 +107,7 @@ CreateOptions random_geometry(std::uint64_t seed) {
   options.chunk_size = static_cast<std::uint32_t>(kChunk << (random() % 2));
   constexpr std::array<std::uint32_t, 5> kBlocks{512, 1024, 4096, 4096, 16384};
   options.block_size = kBlocks[random() % kBlocks.size()];
-  constexpr std::array<std::uint32_t, 4> kJournals{0, 8192, 16384, 65536};
+  constexpr std::array<std::uint32_t, 6> kJournals{0, 0, 8192, 16384, 65536, 262144};
   options.journal_half_size = kJournals[random() % kJournals.size()];
   options.virtual_size = 2 * kChunk + random() % (30 * kChunk) / kSectorSize * kSectorSize;
   if (seed % 16 == 7) {

@@ -24,6 +24,7 @@ struct Step {
     kDiscard,
     kPreallocate,
     kFlush,
+    kSynced,  // a few small writes, each of them flushed, or every second one
     kCopy,
     kResize,
     kCreate,
@@ -67,6 +68,15 @@ struct StepRange {
   std::uint64_t length = 0;
 };
 StepRange range_of(const Step& step, std::uint64_t size);
+
+// What a step of kSynced writes, on a disk of `size`: mostly into the same few blocks, so that what the journal holds
+// is written again.
+struct SyncedWrite {
+  StepRange range;
+  std::uint64_t seed = 0;
+  bool flushed = false;
+};
+std::vector<SyncedWrite> synced_writes_of(const Step& step, std::uint64_t size);
 
 // A shorter history that still fails `run` (which returns "" for success), found by leaving out runs of steps.
 History shrink(History history, const std::function<Verdict(const History&)>& run);

@@ -55,6 +55,8 @@ class Runner {
         return image_.preallocate(range.offset, range.length);
       case Kind::kFlush:
         return image_.flush();
+      case Kind::kSynced:
+        return synced_writes(step, size);
       case Kind::kCopy: {
         const std::string source = random[3] % 4 == 0 ? "" : name;
         // Mostly alike in the chunks, so that sharing happens.
@@ -110,6 +112,17 @@ class Runner {
                            .at = 1 + random[1] % 12,
                            .reads = random[2] % 4 == 1});
         return {};
+    }
+    return {};
+  }
+
+  Verdict synced_writes(const Step& step, std::uint64_t size) {
+    for (const SyncedWrite& one : synced_writes_of(step, size)) {
+      if (Verdict verdict = image_.write(one.range.offset, pattern(one.range.length, one.seed)); !verdict.empty()) {
+        return verdict;
+      }
+      if (image_.disk().is_cut() || !one.flushed) continue;
+      if (Verdict verdict = image_.flush(); !verdict.empty()) return verdict;
     }
     return {};
   }

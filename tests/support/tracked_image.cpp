@@ -427,10 +427,19 @@ Verdict TrackedImage::compare() {
 
 Verdict TrackedImage::inspect(CrashDisk& disk, World* match) {
   if (const auto findings = check_findings(*disk.open()); !findings.empty()) return "check before: " + findings;
-  auto opened = Image::open_on(disk.open(), options_);
+  Observed unwritten;
+  OpenOptions read_only = options_;
+  read_only.read_only = true;
+  auto opened = Image::open_on(disk.open(), read_only);
+  if (!opened) return "opening read-only failed: " + opened.status().message();
+  if (Verdict verdict = observe(**opened, &unwritten); !verdict.empty()) return "read-only: " + verdict;
+  opened = Image::open_on(disk.open(), options_);
   if (!opened) return "reopen failed: " + opened.status().message();
   Observed seen;
   if (Verdict verdict = observe(**opened, &seen); !verdict.empty()) return verdict;
+  if (const auto differs = difference(seen.current, unwritten.current); !differs.empty()) {
+    return "read-only, it was another: " + differs;
+  }
   if (Verdict verdict = judge_any(seen, Rule::kAfterCrash, match); !verdict.empty()) return verdict;
   match->current = match->durable = seen.current;
   match->versions.clear();

@@ -26,6 +26,26 @@ TEST(CrashFile, SyncedContentSurvivesEverySeed) {
   }
 }
 
+TEST(CrashFile, ADurableWriteSurvivesAloneAndIsNotTakenBack) {
+  const auto disk = CrashDisk::make();
+  const auto file = disk->open();
+  ASSERT_OK(file->write(0, pattern(8192, 1)));
+  ASSERT_OK(file->sync());
+  ASSERT_OK(file->write(0, pattern(8192, 2)));
+  ASSERT_OK(file->zero(4096, 4096));
+  ASSERT_OK(file->write_durably(2048, pattern(4096, 3)));
+  const Bytes old = pattern(8192, 1);
+  std::set<Bytes> begins;
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    const auto after = disk->reboot(seed);
+    ASSERT_EQ(content(*after, 2048, 4096), pattern(4096, 3)) << seed;
+    begins.insert(content(*after, 0, 2048));
+  }
+  EXPECT_GT(begins.size(), 1U);
+  EXPECT_TRUE(begins.contains(Bytes(old.begin(), old.begin() + 2048)));
+  EXPECT_EQ(content(*disk->reboot(0), 6144, 2048), Bytes(old.begin() + 6144, old.end()));
+}
+
 TEST(CrashFile, FixedSeedsKeepNothingAllOrThePart) {
   const auto disk = CrashDisk::make();
   const auto file = disk->open();

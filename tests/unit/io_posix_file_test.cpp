@@ -8,6 +8,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/aligned_bytes.h"
 #include "io/posix_file.h"
 #include "support/image_rig.h"
 
@@ -57,6 +58,48 @@ TEST_F(PosixFileOpen, ReadOnlyRefusesWrites) {
   ASSERT_OK(file);
   EXPECT_FALSE((*file)->write(0, pattern(1, 1)).is_ok());
   EXPECT_EQ(*(*file)->size(), 7U);
+}
+
+// Aligned as direct I/O asks for it, and not; into what is there, and past the end.
+TEST_F(PosixFileOpen, DurableWritesAreReadBack) {
+  for (const char* directory : {"/tmp", "/var/tmp", "/dev/shm"}) {
+    std::string path = std::string(directory) + "/fvd-durable-XXXXXX";
+    const int made = ::mkstemp(path.data());
+    ASSERT_GE(made, 0);
+    ::close(made);
+    {
+      const auto file = PosixFile::open(path, {.lock = LockMode::kExclusive});
+      ASSERT_OK(file);
+      ASSERT_OK((*file)->write(0, pattern(40000, 1)));
+      Bytes wanted = pattern(40000, 1);
+      wanted.resize(81920);
+      const auto put = [&](std::uint64_t offset, std::size_t length, std::uint64_t seed, std::size_t shift) {
+        AlignedBytes memory(length + shift);
+        const Bytes data = pattern(length, seed);
+        std::copy(data.begin(), data.end(), memory.begin() + static_cast<std::ptrdiff_t>(shift));
+        std::copy(data.begin(), data.end(), wanted.begin() + static_cast<std::ptrdiff_t>(offset));
+        ASSERT_OK((*file)->write_durably(offset, std::span<const std::byte>(memory).subspan(shift)));
+        Bytes seen(length);
+        ASSERT_OK((*file)->read(offset, seen));
+        ASSERT_EQ(seen, data) << directory << ' ' << offset;
+      };
+      put(4096, 8192, 2, 0);
+      put(8192, 4096, 3, 1);
+      put(513, 700, 4, 0);
+      put(36864, 8192, 5, 0);
+      ASSERT_OK((*file)->write(37000, pattern(100, 6)));  // through the page cache again
+      std::copy_n(pattern(100, 6).begin(), 100, wanted.begin() + 37000);
+      put(40960, 4096, 7, 0);
+      put(77824, 4096, 8, 0);
+      put(0, 0, 9, 0);
+      Bytes seen(81920);
+      ASSERT_OK((*file)->read(0, seen));
+      EXPECT_EQ(difference(wanted, seen), "") << directory;
+      EXPECT_EQ(*(*file)->size(), 81920U);
+      EXPECT_CODE(Code::kLocked, PosixFile::open(path, {.lock = LockMode::kExclusive}));
+    }
+    ::unlink(path.c_str());
+  }
 }
 
 TEST_F(PosixFileOpen, LocksExcludeAndShare) {
