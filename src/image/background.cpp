@@ -18,8 +18,8 @@ namespace {
 
 constexpr std::uint64_t kCompletionPiece = 128 << 10;  // bytes copied under one hold of a stripe
 constexpr std::uint64_t kCompletionRound = 8 << 20;    // ditto between two commits: what a flush may find unwritten
-// Giving back rests so many times as long as it works, beside requests and beside those that wait for a sync: these wait
-// for the host's file system to commit what was given back, too.
+// Giving back rests so many times as long as it works, beside requests and beside those that wait for a sync: these
+// wait for the host's file system to commit what was given back, too.
 constexpr int kRest = 4;
 constexpr int kRestBesideSyncs = 20;
 

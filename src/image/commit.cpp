@@ -107,7 +107,7 @@ bool ImageImpl::journal_may_hold_data() const {
   return (superblock_.incompat & format::kIncompatJournalData) != 0;
 }
 
-bool ImageImpl::add_data(std::vector<RecentWrites::Piece> pieces, format::BatchBuilder& batch) {
+bool ImageImpl::add_data(std::vector<RecentWrites::Piece>& pieces, format::BatchBuilder& batch) {
   using Piece = RecentWrites::Piece;
   constexpr std::uint32_t kSector = format::JournalRecord::kSector;
   std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
@@ -146,7 +146,7 @@ bool ImageImpl::add_data(std::vector<RecentWrites::Piece> pieces, format::BatchB
   return !batch.has_pages_like_batches();
 }
 
-Result<bool> ImageImpl::commit_in_journal(const std::vector<RecentWrites::Piece>& pieces) {
+Result<bool> ImageImpl::commit_in_journal(std::vector<RecentWrites::Piece>& pieces) {
   if (!add_data(pieces, batch_)) return false;
   if (batch_.record_count() == 0) return true;  // nothing happened since the last commit
   const auto room = journal_.has_room(position_, batch_.padded_size(), Journal::Durably::kYes);
@@ -172,7 +172,7 @@ Status ImageImpl::run_commit(Commit how, bool* journal_full) {
   batch_.clear();
   for (const std::uint32_t v : changed) add_record(v, batch_);
   // After the mappings: so all that they show is among what was written, or makes a sync needed.
-  const auto written = recent_.take();
+  auto written = recent_.take();
   const bool grown = allocator_.take_grown();
   const bool unsynced = storage_.take_unsynced() || grown;
   const auto put_back = [&] {

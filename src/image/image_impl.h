@@ -10,7 +10,7 @@
 //                  despite_writers(), which closes it before it leads: whoever leads and then closes it has operation_)
 //   4. front_.stripe(v).mutex  one virtual chunk's mapping; held across the I/O of a copy-on-write
 //   5. holding_  one thread at a time sees to what is held for a full disk
-//   6. leaves: ChangeSet, ChunkAllocator, Quarantine, SnapshotDirectory, superblock_mutex_
+//   6. leaves: ChangeSet, RecentWrites, ChunkAllocator, Quarantine, SnapshotDirectory, superblock_mutex_
 #ifndef FVD_IMAGE_IMAGE_IMPL_H_
 #define FVD_IMAGE_IMAGE_IMPL_H_
 
@@ -172,9 +172,10 @@ class ImageImpl final : public Image {
   Status run_commit(Commit how, bool* journal_full);  // REQUIRES the leadership
   // REQUIRES the leadership, and a batch begun with the changed mappings. Commits with one write, data and all. False,
   // and nothing is done but that the batch may have more records: it takes run_commit()'s way.
-  Result<bool> commit_in_journal(const std::vector<RecentWrites::Piece>& pieces);
-  // Adds what is in the pieces to `batch`; false where not all of it is in the front's own chunks any more.
-  bool add_data(std::vector<RecentWrites::Piece> pieces, format::BatchBuilder& batch);
+  Result<bool> commit_in_journal(std::vector<RecentWrites::Piece>& pieces);
+  // Adds what is in the pieces, which it sorts, to `batch`; false where not all of it is in the front's own chunks any
+  // more.
+  bool add_data(std::vector<RecentWrites::Piece>& pieces, format::BatchBuilder& batch);
   [[nodiscard]] bool journal_may_hold_data() const;
   void look_how_full();  // REQUIRES the leadership
   [[nodiscard]] std::uint64_t current_epoch() const;
@@ -274,8 +275,8 @@ class ImageImpl final : public Image {
   RecentWrites recent_;
   JournaledData journaled_;  // when open read-only: what must be read from the journal
   std::atomic<std::chrono::steady_clock::time_point> last_commit_{};
-  std::atomic<std::uint64_t> filling_epoch_{
-      UINT64_MAX};  // whose journal is so full that the background should begin another
+  // Whose journal is so full that the background should begin another.
+  std::atomic<std::uint64_t> filling_epoch_{UINT64_MAX};
   Quarantine quarantine_;
   std::mutex reclaim_mutex_;  // what was taken out of the quarantine is free again
   SnapshotDirectory directory_;

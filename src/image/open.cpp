@@ -191,11 +191,11 @@ Status ImageImpl::replay_journal() {
 Status ImageImpl::put_journaled_data_in_place() {
   std::vector<std::byte> buffer;
   for (JournaledData::Range r = journaled_.next(0); r.length != 0; r = journaled_.next(r.offset + r.length)) {
-    // One chunk at a time: ranges that lie side by side are one.
+    // Within one chunk, as the record is that it comes from.
     const auto v = static_cast<std::uint32_t>(r.offset >> geometry_.chunk_log2);
     const std::uint64_t within = r.offset & (geometry_.chunk_size() - 1);
     const std::uint32_t entry = v < front_.table.size() ? front_.table.load(v) : format::kEmpty;
-    if (!is_own(entry) || r.length > geometry_.chunk_size() - within) {
+    if (!is_own(entry)) {
       return {Code::kCorrupt, "the journal has data for a chunk that is not current-state's own; run fvd check"};
     }
     if ((entry & kPartialFlag) != 0) {

@@ -73,12 +73,11 @@ Status ImageImpl::hold_more_space() {
     const auto [first, last] = std::minmax(header_.superblock_offset[0], header_.superblock_offset[1]);
     const std::uint64_t start = header_.journal_offset;
     const std::uint64_t half = journal_.reserved_size();
-    const bool one_piece = half == header_.journal_half_size;
-    // All in one where they lie side by side, as in every image of ours.
-    const std::uint64_t end = start + (one_piece ? 2 * half : half);
+    // The slots with the first half where they lie side by side, as in every image of ours.
     const bool together = first < start && start - first <= (64 << 10);
-    Status s = together ? file.reserve(first, end - first) : file.reserve(start, end - start);
-    if (s.is_ok() && !one_piece) s = file.reserve(start + header_.journal_half_size, half);
+    const std::uint64_t from = together ? first : start;
+    Status s = file.reserve(from, start + half - from);
+    if (s.is_ok()) s = file.reserve(start + header_.journal_half_size, half);
     for (const std::uint64_t slot : {first, last}) {
       if (s.is_ok() && !together) s = file.reserve(slot, kPage);
     }

@@ -137,10 +137,11 @@ Status PosixFile::read(std::uint64_t offset, std::span<std::byte> out) {
   return Status::ok();
 }
 
-Status PosixFile::write(std::uint64_t offset, std::span<const std::byte> data) {
+// Until all of it is written, by whatever writes some of it, as pwrite() does.
+template <typename WriteSome>
+Status PosixFile::write_all(std::uint64_t offset, std::span<const std::byte> data, WriteSome&& write_some) {
   while (!data.empty()) {
-    const std::size_t piece = std::min<std::size_t>(data.size(), kMostAtOnce - offset % kMostAtOnce);
-    const ssize_t n = ::pwrite(fd_, data.data(), piece, static_cast<off_t>(offset));
+    const ssize_t n = write_some(offset, data);
     if (n < 0) {
       if (errno == EINTR) continue;
       return error("write");
@@ -153,6 +154,13 @@ Status PosixFile::write(std::uint64_t offset, std::span<const std::byte> data) {
     data = data.subspan(static_cast<std::size_t>(n));
   }
   return Status::ok();
+}
+
+Status PosixFile::write(std::uint64_t offset, std::span<const std::byte> data) {
+  return write_all(offset, data, [this](std::uint64_t at, std::span<const std::byte> left) {
+    const std::size_t piece = std::min<std::size_t>(left.size(), kMostAtOnce - at % kMostAtOnce);
+    return ::pwrite(fd_, left.data(), piece, static_cast<off_t>(at));
+  });
 }
 
 Status PosixFile::sync() {
@@ -172,30 +180,19 @@ int PosixFile::direct() {
 }
 
 Status PosixFile::write_durably(std::uint64_t offset, std::span<const std::byte> data) {
-  const auto is_aligned = [](std::uint64_t n) { return n % kDirectAlignment == 0; };
-  const auto by_sync = [&] {
-    if (Status s = write(offset, data); !s) return s;
-    return sync();
-  };
-  if (!honours_dsync_ || !is_aligned(reinterpret_cast<std::uintptr_t>(data.data())) || direct() < 0) return by_sync();
-  while (!data.empty()) {
-    if (!is_aligned(offset) || !is_aligned(data.size())) return by_sync();
-    const iovec piece{const_cast<std::byte*>(data.data()), data.size()};
-    const ssize_t n = ::pwritev2(direct_fd_, &piece, 1, static_cast<off_t>(offset), RWF_DSYNC);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      // A host that takes the flag of open(), but no such write.
-      if (errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS) return by_sync();
-      return error("write");
-    }
-    if (n == 0) {
-      errno = ENOSPC;
-      return error("write");
-    }
-    offset += static_cast<std::uint64_t>(n);
-    data = data.subspan(static_cast<std::size_t>(n));
+  const bool is_aligned =
+      (reinterpret_cast<std::uintptr_t>(data.data()) | offset | data.size()) % kDirectAlignment == 0;
+  if (honours_dsync_ && is_aligned && direct() >= 0) {
+    const Status s = write_all(offset, data, [this](std::uint64_t at, std::span<const std::byte> left) {
+      const iovec piece{const_cast<std::byte*>(left.data()), left.size()};
+      return ::pwritev2(direct_fd_, &piece, 1, static_cast<off_t>(at), RWF_DSYNC);
+    });
+    // A host that takes the flag of open() may take no such write, or not the rest of one that it did in part.
+    const int why = s.system_error();
+    if (why != EINVAL && why != EOPNOTSUPP && why != ENOSYS) return s;
   }
-  return Status::ok();
+  if (Status s = write(offset, data); !s) return s;
+  return sync();
 }
 
 Status PosixFile::zero(std::uint64_t offset, std::uint64_t length) {

@@ -51,6 +51,8 @@ class PosixFile final : public File {
 
  private:
   PosixFile(int fd, std::string path, bool block_device);
+  template <typename WriteSome>
+  Status write_all(std::uint64_t offset, std::span<const std::byte> data, WriteSome&& write_some);
   Status error(const char* operation) const;  // from errno
   int direct();                               // a descriptor that goes past the page cache; -1: there is none
 

@@ -24,7 +24,7 @@ struct Step {
     kDiscard,
     kPreallocate,
     kFlush,
-    kSynced,  // a few small writes, each of them flushed, or every second one
+    kSynced,  // a few small writes, most of them flushed
     kCopy,
     kResize,
     kCreate,
