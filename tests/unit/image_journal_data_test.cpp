@@ -179,7 +179,7 @@ TEST(JournalData, ACheckpointTakesWhatIsCommittedBesideIt) {
     const std::uint64_t before = journaled(*image);
     write_all(*image, kSmallChunk + 4096, pattern(512, 4));
     EXPECT_OK(image->flush());
-    EXPECT_EQ(journaled(*image), before + 1);
+    EXPECT_GT(journaled(*image), before);  // the main thread may be about to count a commit of its own
     committed = true;
   });
   for (std::uint64_t i = 0; metric(*image, "fvd_checkpoints_total") == 0; ++i) {
