@@ -326,7 +326,12 @@ TEST_F(LifecycleTest, RelativePathsAndStrangeNamesWork) {
   const CommandResult result =
       run("cd '" + strange + "' && " + fvdfs_binary() +
           " --log-level info --log-file log --pidfile pid x,y.fvd 'm n' && cat 'm n/.fvd/tree' pid && grep -c "
-          "fvdfs /proc/self/mounts; cat log; fusermount3 -u 'm n'; ls");
+          "fvdfs /proc/self/mounts; cat log; cp pid kept; fusermount3 -u 'm n'; ls");
+  // It changes what is in the directory until then, which must not be removed meanwhile.
+  pid_file_ = strange + "/kept";
+  read_pid_file();
+  pid_file_ = strange + "/pid";
+  wait_for_end();
   EXPECT_THAT(result.out, StartsWith("(current-state)"));
   EXPECT_THAT(result.out, HasSubstr("x,y.fvd mounted at"));
   EXPECT_EQ(result.err, "");
