@@ -44,7 +44,7 @@ says "$status" 7
 says "$(word)" precious
 status=0
 # shellcheck disable=SC2016
-"$examples/throw-away.sh" "$mountpoint" golden bash -c 'sleep 60 <>"$DISK" & echo $! >"$1"' x "$work/holder" 2>"$work/said" ||
+"$examples/throw-away.sh" "$mountpoint" golden bash -c 'exec 3<>"$DISK"; sleep 60 & echo $! >"$1"' x "$work/holder" 2>"$work/said" ||
   status=$?
 says "$status" 1
 kill "$(<"$work/holder")"
