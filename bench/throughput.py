@@ -60,10 +60,12 @@ def main():
     start = {target.name: target.memory() for target in targets if target.pid}
     samples = {}
     chosen = cells.named(options.only)
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for cell in chosen:
-            for target in targets * cells.repeats(cell):
-                samples.setdefault((cell, target.name), []).append(cells.measure(target, cell, options.seconds))
+            for repeat in range(cells.repeats(cell)):
+                # Forwards and backwards: a disk is not always measured after the same other one.
+                for target in targets if (number + repeat) % 2 == 0 else reversed(targets):
+                    samples.setdefault((cell, target.name), []).append(cells.measure(target, cell, options.seconds))
     rows = [row_of(cell, samples, names, many) for cell in chosen]
     summary = [{"ratio": column, "geometric mean": rig.geometric_mean([row[column] for row in rows]),
                 "least": min(row[column] for row in rows), "where": min(rows, key=lambda row: row[column])["work"]}

@@ -31,8 +31,11 @@ constexpr unsigned kLargeBuffers = 4;
 // with what they have in their caches; more are slower for one request at a time, and faster for several.
 constexpr unsigned kFewestTakers = 2;
 constexpr unsigned kWindow = 256;        // requests between two looks at how many takers are wanted
-constexpr unsigned kMany = kWindow / 8;  // so many of them left nobody to take the next: one taker more
+constexpr unsigned kMany = kWindow / 8;  // so many of them left nobody to take the next, or are large: one taker more
 constexpr unsigned kFew = kWindow / 64;  // fewer: one less
+// The kernel splits a long O_DIRECT read into READs that come at once. Two takers would serve them one after the other
+// on one processor: the second is woken there behind the first, and has run too recently to be moved to an idle one.
+constexpr std::size_t kLargeRead = 128U << 10;
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kSmall = 64U << 10;  // longest request that is copied to hand the buffer on, without its head
 constexpr std::size_t kOwnBuffer = 256U << 10;  // the longest READ that the kernel sends unless told otherwise
@@ -81,6 +84,15 @@ bool is_common(const Buffer& buffer) {
   return head.opcode == FUSE_READ || head.opcode == FUSE_WRITE || head.opcode == FUSE_FSYNC;
 }
 
+bool is_large_read(const Buffer& buffer) {
+  fuse_in_header head{};
+  std::memcpy(&head, buffer.request(), sizeof(head));
+  if (head.opcode != FUSE_READ) return false;
+  fuse_read_in read{};
+  std::memcpy(&read, buffer.request() + sizeof(head), sizeof(read));
+  return read.size >= kLargeRead;
+}
+
 class Workers {
  public:
   explicit Workers(fuse_session* session) : session_(session), fd_(fuse_session_fd(session)) {
@@ -126,7 +138,7 @@ class Workers {
     while (stay_taker(&large) || become_taker(&large)) {
       const ssize_t count = take(large);
       const bool last = --takers_ == 0;
-      note_taken(last);
+      note_taken(last || (count > 0 && is_large_read(large)));
       const bool nobody_else = last && !call_another();
       if (count <= 0) {
         if (count < 0) error_ = static_cast<int>(count);
@@ -187,13 +199,13 @@ class Workers {
     return true;
   }
 
-  void note_taken(bool last) {
-    if (last) ++lasts_;
+  void note_taken(bool more_takers_help) {
+    if (more_takers_help) ++helped_;
     if (++taken_ % kWindow != 0) return;
-    const unsigned lasts = lasts_.exchange(0);
+    const unsigned helped = helped_.exchange(0);
     const unsigned wanted = wanted_;
-    if (lasts >= kMany && wanted < kLargeBuffers) wanted_ = wanted + 1;
-    if (lasts < kFew && wanted > kFewestTakers) wanted_ = wanted - 1;
+    if (helped >= kMany && wanted < kLargeBuffers) wanted_ = wanted + 1;
+    if (helped < kFew && wanted > kFewestTakers) wanted_ = wanted - 1;
   }
 
   // Bytes of the next request, 0 when the session is over, or a negative errno.
@@ -214,7 +226,7 @@ class Workers {
   std::atomic<unsigned> takers_{0};              // threads that wait for a request
   std::atomic<unsigned> wanted_{kFewestTakers};  // how many of them
   std::atomic<unsigned> taken_{0};               // requests
-  std::atomic<unsigned> lasts_{0};               // of this window's, those that left nobody to take the next
+  std::atomic<unsigned> helped_{0};              // of this window's, those with which more takers help
   std::atomic<int> error_{0};
   std::atomic<unsigned> finished_{0};
   sem_t look_{};  // the session may be over
