@@ -26,7 +26,6 @@ namespace fvdfs {
 namespace {
 
 constexpr unsigned kThreads = 10;  // all kept: making and unmaking threads on every burst costs most of the speed
-constexpr unsigned kLargeBuffers = 4;
 // The kernel gives requests to the threads that wait for one in turns. Two that take turns stay on their processors
 // with what they have in their caches; more are slower for one request at a time, and faster for several.
 constexpr unsigned kFewestTakers = 2;
@@ -36,9 +35,9 @@ constexpr unsigned kFew = kWindow / 64;  // fewer: one less
 // The kernel splits a long O_DIRECT read into READs that come at once. Two takers would serve them one after the other
 // on one processor: the second is woken there behind the first, and has run too recently to be moved to an idle one.
 constexpr std::size_t kLargeRead = 128U << 10;
+constexpr unsigned kLargeWrites = 4;  // served or waited for at a time: more are slower, and their memory stays
 constexpr std::size_t kPage = 4096;
-constexpr std::size_t kSmall = 64U << 10;  // longest request that is copied to hand the buffer on, without its head
-constexpr std::size_t kOwnBuffer = 256U << 10;  // the longest READ that the kernel sends unless told otherwise
+constexpr std::size_t kKept = 256U << 10;  // of each worker's memory: a READ as long as the kernel makes it by default
 constexpr std::size_t kWriteHead = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 
 thread_local std::span<std::byte> t_spare;
@@ -46,7 +45,6 @@ thread_local std::span<std::byte> t_spare;
 // Memory for a request of up to `size` bytes beside its head, which lies so that the data of a WRITE are page-aligned.
 class Buffer {
  public:
-  Buffer() = default;
   explicit Buffer(std::size_t size) : size_(kPage + size) {
     void* memory = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
@@ -55,34 +53,28 @@ class Buffer {
   }
   Buffer(Buffer&& other) noexcept
       : memory_(std::exchange(other.memory_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  Buffer& operator=(Buffer&& other) noexcept {
-    std::swap(memory_, other.memory_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
+  Buffer& operator=(Buffer&& other) = delete;
   ~Buffer() {
     if (memory_ != nullptr) (void)::munmap(memory_, size_);
   }
 
-  explicit operator bool() const { return memory_ != nullptr; }
   [[nodiscard]] std::byte* request() const { return memory_ + kPage - kWriteHead; }
   [[nodiscard]] std::size_t capacity() const { return size_ - kPage + kWriteHead; }
+  // What a request of that length leaves of the memory that is kept.
   [[nodiscard]] std::span<std::byte> after(std::size_t length) const {
     const std::size_t used = (kPage - kWriteHead + length + kPage - 1) / kPage * kPage;
-    return {memory_ + std::min(used, size_), size_ - std::min(used, size_)};
+    return {memory_ + std::min(used, size_), std::min(kKept, size_ - std::min(used, size_))};
+  }
+  // Gives the memory of large requests back to the system.
+  void shrink() const {
+    constexpr std::size_t kept = 2 * kPage + kKept;
+    if (size_ > kept) (void)::madvise(memory_ + kept, size_ - kept, MADV_DONTNEED);
   }
 
  private:
   std::byte* memory_ = nullptr;
   std::size_t size_ = 0;
 };
-
-// What a disk is asked for all the time, and is served without waiting for another request.
-bool is_common(const Buffer& buffer) {
-  fuse_in_header head{};
-  std::memcpy(&head, buffer.request(), sizeof(head));
-  return head.opcode == FUSE_READ || head.opcode == FUSE_WRITE || head.opcode == FUSE_FSYNC;
-}
 
 bool is_large_read(const Buffer& buffer) {
   fuse_in_header head{};
@@ -97,8 +89,8 @@ class Workers {
  public:
   explicit Workers(fuse_session* session) : session_(session), fd_(fuse_session_fd(session)) {
     (void)::sem_init(&look_, 0, 0);
-    for (unsigned i = 0; i < kLargeBuffers; ++i) free_.emplace_back(kMaxWrite);
-    for (unsigned i = 0; i < kThreads; ++i) own_.emplace_back(kOwnBuffer);
+    buffers_.reserve(kThreads);
+    for (unsigned i = 0; i < kThreads; ++i) buffers_.emplace_back(kMaxWrite);
     threads_.reserve(kThreads);
   }
   ~Workers() { (void)::sem_destroy(&look_); }
@@ -107,9 +99,9 @@ class Workers {
 
   int run() {
     try {
-      for (const Buffer& own : own_) {
-        threads_.emplace_back([this, &own] {
-          work(own);
+      for (const Buffer& buffer : buffers_) {
+        threads_.emplace_back([this, &buffer] {
+          work(buffer);
           ++finished_;
           (void)::sem_post(&look_);
         });
@@ -133,70 +125,67 @@ class Workers {
   }
 
  private:
-  void work(const Buffer& own) {
-    Buffer large;
-    while (stay_taker(&large) || become_taker(&large)) {
-      const ssize_t count = take(large);
+  void work(const Buffer& buffer) {
+    bool grown = false;  // one of those that may keep the memory of a large request
+    while (stay_taker() || become_taker(buffer, &grown)) {
+      const ssize_t count = take(buffer);
+      const auto length = static_cast<std::size_t>(std::max<ssize_t>(count, 0));
+      const bool large = length > kWriteHead + kKept;
+      if (large) ++large_;
       const bool last = --takers_ == 0;
-      note_taken(last || (count > 0 && is_large_read(large)));
-      const bool nobody_else = last && !call_another();
+      note_taken(last || is_large_read(buffer));
+      if (last) call_another();
       if (count <= 0) {
         if (count < 0) error_ = static_cast<int>(count);
         fuse_session_exit(session_);
         return;
       }
-      const auto length = static_cast<std::size_t>(count);
-      const Buffer* used = &large;
-      // Any other may take long, or need another request served first.
-      if (length <= kWriteHead + kSmall && (nobody_else || !is_common(large))) {
-        std::memcpy(own.request(), large.request(), length);
-        release(std::move(large), true);
-        used = &own;
-      }
-      t_spare = used->after(length);
+      t_spare = buffer.after(length);
       fuse_buf request{};
       request.size = length;
-      request.mem = used->request();
+      request.mem = buffer.request();
       fuse_session_process_buf(session_, &request);
+      if (large) {
+        --large_;
+        grown = grown || may_grow();
+        if (!grown) buffer.shrink();
+      }
       if (fuse_session_exited(session_) != 0) return;
     }
   }
 
-  // One that has a buffer takes the next request too, unless enough others wait for one.
-  bool stay_taker(Buffer* buffer) {
-    if (!*buffer) return false;
-    if (takers_.fetch_add(1) < wanted_) return true;
-    --takers_;
-    release(std::move(*buffer), false);
+  // Becomes one of those that wait for a request, unless they are enough.
+  bool stay_taker() {
+    unsigned takers = takers_;
+    const unsigned large = large_;
+    while (takers < wanted_ && (large == 0 || takers + large < kLargeWrites)) {
+      if (takers_.compare_exchange_weak(takers, takers + 1)) return true;
+    }
     return false;
   }
 
-  bool become_taker(Buffer* buffer) {
+  bool become_taker(const Buffer& buffer, bool* grown) {
+    if (*grown) {
+      buffer.shrink();
+      *grown = false;
+      --grown_;
+    }
+    bool is_taker = false;
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return ended_ || (!free_.empty() && takers_ < wanted_); });
-    if (ended_) return false;
-    *buffer = std::move(free_.back());
-    free_.pop_back();
-    ++takers_;
-    return true;
+    changed_.wait(lock, [&] { return ended_ || (is_taker = stay_taker()); });
+    return is_taker;
   }
 
-  void release(Buffer&& buffer, bool call) {
-    {
-      const std::lock_guard lock(mutex_);
-      free_.push_back(std::move(buffer));
-    }
-    if (call) changed_.notify_one();
+  bool may_grow() {
+    if (grown_.fetch_add(1) < kLargeWrites) return true;
+    --grown_;
+    return false;
   }
 
-  // Nobody is left to take the next request. False when there is no buffer for another.
-  bool call_another() {
-    {
-      const std::lock_guard lock(mutex_);
-      if (free_.empty()) return false;
-    }
+  // Nobody is left to take the next request.
+  void call_another() {
+    { const std::lock_guard lock(mutex_); }  // whoever is about to sleep sees it, or hears this
     changed_.notify_one();
-    return true;
   }
 
   void note_taken(bool more_takers_help) {
@@ -204,7 +193,7 @@ class Workers {
     if (++taken_ % kWindow != 0) return;
     const unsigned helped = helped_.exchange(0);
     const unsigned wanted = wanted_;
-    if (helped >= kMany && wanted < kLargeBuffers) wanted_ = wanted + 1;
+    if (helped >= kMany && wanted < kThreads) wanted_ = wanted + 1;
     if (helped < kFew && wanted > kFewestTakers) wanted_ = wanted - 1;
   }
 
@@ -227,14 +216,15 @@ class Workers {
   std::atomic<unsigned> wanted_{kFewestTakers};  // how many of them
   std::atomic<unsigned> taken_{0};               // requests
   std::atomic<unsigned> helped_{0};              // of this window's, those with which more takers help
+  std::atomic<unsigned> large_{0};               // large requests that are being served
+  std::atomic<unsigned> grown_{0};               // threads that keep the memory of one
   std::atomic<int> error_{0};
   std::atomic<unsigned> finished_{0};
   sem_t look_{};  // the session may be over
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Buffer> own_;   // one a thread
-  std::vector<Buffer> free_;  // under mutex_; the last one given back is the next one taken
-  bool ended_ = false;        // under mutex_
+  std::vector<Buffer> buffers_;  // one a thread
+  bool ended_ = false;           // under mutex_
   std::vector<std::thread> threads_;
 };
 

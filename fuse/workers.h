@@ -1,10 +1,9 @@
 // Workers: the threads that take the kernel's requests and serve them, and the memory that requests are taken into.
 //
 // The kernel gives a request to a thread only into memory for the largest one, 1 MiB, and touched memory stays. So
-// there are a few such large buffers and more threads: only a thread that holds one may take a request. It goes on
-// holding it while it serves, unless nobody else is left to take the next and there is no other buffer: then it copies
-// the request, which is small or stays where it is, and hands the buffer on. In the common case no buffer changes hands.
-// How many wait for a request at a time, two or more, goes by how often nobody was left and how many large reads there are.
+// four large writes at a time are served or waited for, and no more than four threads keep the memory of one; the
+// others give theirs back. How many wait for a request at a time, two or more, goes by how often nobody was left and
+// how many large reads there are.
 #ifndef FVDFS_WORKERS_H_
 #define FVDFS_WORKERS_H_
 
