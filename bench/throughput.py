@@ -23,31 +23,44 @@ def row_of(cell, samples, names, many):
     return row
 
 
-def daemon_row(target, samples, names, start):
-    """Processor time for a 4 KiB request and for a MiB in large ones, over all cells of the kind."""
+def daemon_row(target, samples, start, end):
+    """Processor time for a 4 KiB request and for a MiB in large ones, over all cells of the kind, and the memory before and
+    after a round."""
     def cost(size, unit):
-        chosen = [one for (cell, name), all_rounds in samples.items() if name == target.name and f" {size}" in cell
+        chosen = [one for (cell, name), all_rounds in samples.items() if name == target and f" {size}" in cell
                   for one in all_rounds]
         amount = sum(one.requests if unit is None else one.bytes / unit for one in chosen)
         return sum(one.cpu for one in chosen) * 1e6 / amount if amount else None
 
-    now, own = target.memory()
-    return {"target": target.name, "RSS KiB before": start[0], "RSS KiB after": now, "own before": start[1],
-            "own after": own, "CPU us a 4 KiB request": cost("4k", None), "CPU us a MiB": cost("1M", rig.MIB)}
+    return {"target": target, "RSS KiB before": start[0], "RSS KiB after": end[0], "own before": start[1],
+            "own after": end[1], "CPU us a 4 KiB request": cost("4k", None), "CPU us a MiB": cost("1M", rig.MIB)}
 
 
-def make(options):
-    targets = [kind(options.work, options.mib * rig.MIB) for kind in disks.kinds(options, disks.Raw, disks.Floor)]
-    many = None
+class Many(disks.Fvd):
+    """Ours with many snapshots, and again chunks of its own, all of them complete."""
+
+    def __init__(self, directory, size, count):
+        super().__init__(directory, size, f"fvdfs {count} snapshots")
+        self.count = count
+
+
+def make(options, number):
+    """The disks. Whichever is made first is slower on some machines, by where its pages lie in memory: so they are made
+    anew for each round, each time in another order."""
+    kinds = disks.kinds(options, disks.Raw, disks.Floor)
+    makers = [lambda kind=kind: kind(options.work, options.mib * rig.MIB) for kind in kinds]
     if options.snapshots:
-        many = f"fvdfs {options.snapshots} snapshots"
-        targets.append(disks.Fvd(options.work, options.mib * rig.MIB, many))
-    for target in targets:
+        makers.append(lambda: Many(options.work, options.mib * rig.MIB, options.snapshots))
+    first = number * 2 % len(makers)
+    targets = []
+    for maker in makers[first:] + makers[:first]:
+        target = maker()
+        targets.append(target)
         rig.fill(target, target.size)
-        if target.name == many:
-            rig.add_snapshots(target, 0, options.snapshots)
-            rig.fill(target, target.size)  # chunks of its own again, all of them complete
-    return targets, many
+        if isinstance(target, Many):
+            rig.add_snapshots(target, 0, target.count)
+            rig.fill(target, target.size)
+    return targets
 
 
 def main():
@@ -55,22 +68,26 @@ def main():
                             rounds=(3, "rounds, of which the median counts"),
                             snapshots=(1000, "snapshots of the disk that has many; 0 = no such disk"),
                             only=("", "cells whose name contains one of these words, separated by semicolons"))
-    targets, many = make(options)
-    names = [target.name for target in targets]
-    start = {target.name: target.memory() for target in targets if target.pid}
-    samples = {}
+    samples, memory, names = {}, {}, []
     chosen = cells.named(options.only)
     for number in range(options.rounds):
+        targets = make(options, number)
+        start = {target.name: target.memory() for target in targets if target.pid}
         for cell in chosen:
             for repeat in range(cells.repeats(cell)):
                 # Forwards and backwards: a disk is not always measured after the same other one.
                 for target in targets if (number + repeat) % 2 == 0 else reversed(targets):
                     samples.setdefault((cell, target.name), []).append(cells.measure(target, cell, options.seconds))
+        memory = memory or {target.name: (start[target.name], target.memory()) for target in targets if target.pid}
+        names = names or [target.name for target in targets]
+        for target in targets:
+            target.destroy()
+    many = f"fvdfs {options.snapshots} snapshots" if options.snapshots else None
     rows = [row_of(cell, samples, names, many) for cell in chosen]
     summary = [{"ratio": column, "geometric mean": rig.geometric_mean([row[column] for row in rows]),
                 "least": min(row[column] for row in rows), "where": min(rows, key=lambda row: row[column])["work"]}
                for column in rows[0] if "/" in column]
-    daemons = [daemon_row(target, samples, names, start[target.name]) for target in targets if target.pid]
+    daemons = [daemon_row(name, samples, *found) for name, found in memory.items()]
     rig.report(options, ("cells", f"Requests a second on a full disk of {rig.size_text(options.mib * rig.MIB)}", rows),
                ("summary", "Ratios over all cells", summary), ("daemons", "Daemons over all of it", daemons))
 
