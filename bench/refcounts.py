@@ -90,19 +90,15 @@ def same_writes(options, snapshots):
 
 
 def differ(rows):
-    return any(rows[0][key] != rows[1][key] for key in rows[0] if key.startswith("write{"))
+    """By more than a commit or two: where the image file grows by its 64 MiB, a commit goes without its data, a page less."""
+    return any(abs(rows[0][key] - rows[1][key]) > rows[0][key] // 50 for key in rows[0] if key.startswith("write{"))
 
 
 def main():
     options = rig.arguments(__doc__, gib=(10, "size of the disk"), snapshots=(1000, "snapshots"),
                             writes=(100000, "random writes under strace"), synced=(900, "writes with a sync after each"))
     row = traced(options)
-    # Should the daemon's own commit come between a write and its sync all the same, once, that is a page of the journal more:
-    # what the number of snapshots changes differs each time.
-    for _ in range(3):
-        same = [same_writes(options, 1), same_writes(options, options.snapshots)]
-        if not differ(same):
-            break
+    same = [same_writes(options, 1), same_writes(options, options.snapshots)]
     rig.report(options, ("touched", "Bytes of each structure that random writes touch", [row]),
                ("same", "Bytes of each structure for the same writes, each synced", same))
     if row["bytes of the counts in them"] or row["read{refcounts}"] or row["write{refcounts}"] or (
